@@ -1,0 +1,81 @@
+"""CK+: posed expressions of 118 subjects, in the forms that circulate with pictures of 48×48 px.
+
+Source: https://www.jeffcohn.net/resources (research agreement, no redistribution).
+Citation: P. Lucey, J. F. Cohn, T. Kanade, J. Saragih, Z. Ambadar and I. Matthews, "The Extended Cohn-Kanade
+Dataset (CK+): A complete dataset for action unit and emotion-specified expression", CVPR Workshops 2010.
+
+Three forms are known. Folders, `anger/S010_004_00000017.png`: the last three frames of each of 327 sequences,
+nearly the same picture: split by subject. A pixel CSV (emotion, pixels, Usage) of 920 rows: 327 peaks and 593
+neutral first frames, without subjects. An npz of the same rows (`images`, `label`, `label_names`, `ck_sequence`),
+which names the sequence of each peak and so the subject; its neutral rows have none.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from avser.datasets._files import IMAGE_SUFFIXES, find
+from avser.datasets._pictures import npz_arrays, read_rows
+from avser.labels import ALIASES, EMOTIONS, canonical
+from avser.types import Clip, DataError
+
+EXPECTS = (
+    "folders of pictures like anger/S010_004_00000017.png, or the pixel table as .csv or .npz, which you get by "
+    "the agreement at https://www.jeffcohn.net/resources"
+)
+LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral", "contempt")
+SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+NAME = re.compile(r"((S\d{3})_\d{3})_(\d{8})")
+
+
+def scan(root: Path) -> list[Clip]:
+    """The clips of CK+: of the folders, else of the pixel CSV, else of the npz. `subject` is like "S010"."""
+    if root.is_file():
+        return _from_npz(root) if root.suffix.lower() == ".npz" else _from_csv(root)
+    clips = [clip for path in find(root, IMAGE_SUFFIXES) if (clip := _from_picture(path))]
+    for path in [] if clips else sorted(root.glob("*.csv")):
+        if _is_table(path):
+            return _from_csv(path)
+    for path in [] if clips else sorted(root.glob("*.npz")):
+        return _from_npz(path)
+    return clips
+
+
+def _from_picture(path: Path) -> Clip | None:
+    match = NAME.fullmatch(path.stem)
+    folder = path.parent.name.lower()
+    if match is None or (folder not in EMOTIONS and folder not in ALIASES):
+        return None
+    sequence, subject, frame = match.groups()
+    info = {"sequence": sequence, "frame": str(int(frame)), "take": sequence}
+    return Clip(path, canonical(folder), subject, "ckplus", info=info)
+
+
+def _is_table(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return {"emotion", "pixels"} <= {name.strip() for name in file.readline().split(",")}
+
+
+def _from_csv(path: Path) -> list[Clip]:
+    clips = []
+    for row, values in enumerate(read_rows(path, ("emotion", "pixels"))):
+        if values["emotion"] not in list("01234567"):
+            raise DataError(f"row {row} of {path} is no row of CK+: emotion {values['emotion']!r} is not 0 to 7")
+        split = SPLITS.get(values.get("Usage", ""))
+        info = {"split": split} if split else {}
+        clips.append(Clip(path, LABELS[int(values["emotion"])], None, "ckplus", row=row, info=info))
+    return clips
+
+
+def _from_npz(path: Path) -> list[Clip]:
+    label, label_names, sequences = npz_arrays(path, "label", "label_names", "ck_sequence")
+    if label.shape != sequences.shape or label.ndim != 1 or (len(label) and label.max() >= len(label_names)):
+        raise DataError(f"label, label_names and ck_sequence in {path} do not fit together: get the file afresh")
+    names = [canonical(str(name)) for name in label_names]
+    clips = []
+    for row, (index, sequence) in enumerate(zip(label.tolist(), sequences.tolist(), strict=True)):
+        info = {"sequence": sequence, "take": sequence} if sequence else {}
+        subject = str(sequence).split("_")[0] or None
+        clips.append(Clip(path, names[index], subject, "ckplus", row=row, info=info))
+    return clips

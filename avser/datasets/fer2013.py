@@ -1,0 +1,101 @@
+"""FER2013: 35,887 grey faces of 48×48 px in seven emotions, with the votes of FER+ where they lie beside.
+
+Source: https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge
+(free for research), votes: https://github.com/microsoft/FERPlus (MIT).
+Citation: I. Goodfellow et al., "Challenges in Representation Learning: A Report on Three Machine Learning
+Contests", ICONIP 2013; E. Barsoum, C. Zhang, C. Canton Ferrer and Z. Zhang, "Training Deep Networks for Facial
+Expression Recognition with Crowd-Sourced Label Distribution", ICMI 2016.
+
+It comes as folders of pictures, `Training/angry/fer0000000.png` (or `train/angry/…`), or as the challenge's
+`fer2013.csv`, whose rows the numbers in the picture names count. Nobody knows who is on which picture, so
+`subject` is None; and 557 groups of identical pictures cross the official splits, which
+`info["row_flag"]` marks in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from avser.datasets._files import IMAGE_SUFFIXES, find
+from avser.datasets._pictures import read_rows
+from avser.labels import canonical
+from avser.types import Clip, DataError
+
+EXPECTS = (
+    "folders of pictures like Training/angry/fer0000000.png, or fer2013.csv, which you find on Kaggle, challenges "
+    "in representation learning: facial expression recognition (and for votes fer2013new.csv of FER+ beside them, "
+    "https://github.com/microsoft/FERPlus)"
+)
+LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
+SPLITS = {
+    "training": "train",
+    "train": "train",
+    "publictest": "val",
+    "validation": "val",
+    "val": "val",
+    "privatetest": "test",
+    "test": "test",
+}
+TABLES = ("fer2013.csv", "icml_face_data.csv")
+VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+
+
+def scan(root: Path) -> list[Clip]:
+    """The clips of FER2013, with `info["split"]`, and with `votes` where a table of FER+ lies beside.
+
+    `label` is the original one; `votes` are shares over the eight emotions of FER+, `info["unknown"]` and
+    `info["nf"]` (no face) the counts of the other two boxes that an annotator could tick.
+    """
+    if root.is_file():
+        return _from_table(root, _votes(root.parent))
+    votes = _votes(root)
+    clips = [clip for path in find(root, IMAGE_SUFFIXES) if (clip := _from_picture(root, path, votes))]
+    tables = [root / name for name in TABLES if (root / name).is_file()]
+    return clips or (_from_table(tables[0], votes) if tables else [])
+
+
+def _from_picture(root: Path, path: Path, votes: Mapping[str, tuple]) -> Clip | None:
+    folders = path.relative_to(root).parts[:-1]
+    if len(folders) != 2 or folders[0].lower() not in SPLITS:
+        return None
+    # Where train/ and test/ are the only folders, names like PublicTest_123.jpg still tell the validation part.
+    split = SPLITS.get(path.stem.split("_")[0].lower(), SPLITS[folders[0].lower()])
+    shares, info = votes.get(path.stem, (None, {}))
+    return Clip(path, canonical(folders[1]), None, "fer2013", votes=shares, info={"split": split, **info})
+
+
+def _from_table(path: Path, votes: Mapping[str, tuple]) -> list[Clip]:
+    clips = []
+    for row, values in enumerate(read_rows(path, ("emotion", "pixels", "Usage"))):
+        split = SPLITS.get(values["Usage"].lower())
+        if split is None or values["emotion"] not in list("0123456"):
+            raise DataError(f"row {row} of {path} is no row of FER2013: get the table afresh")
+        shares, info = votes.get(f"fer{row:07d}", (None, {}))
+        label = LABELS[int(values["emotion"])]
+        clips.append(Clip(path, label, None, "fer2013", row=row, votes=shares, info={"split": split, **info}))
+    return clips
+
+
+def _votes(root: Path) -> dict[str, tuple[dict[str, float] | None, dict[str, str]]]:
+    """Shares and other facts by picture name (without suffix), from either form of the FER+ table."""
+    for name, column in (("fer2013_votes.csv", "path"), ("fer2013new.csv", "Image name")):
+        path = root / name
+        if path.is_file():
+            rows = enumerate(read_rows(path, (column, *VOTES, "unknown", "NF")))
+            # FER+ leaves the name of a picture without a face empty, but keeps its row.
+            return {Path(values[column]).stem or f"fer{row:07d}": _shares(path, values) for row, values in rows}
+    return {}
+
+
+def _shares(path: Path, values: Mapping[str, str]) -> tuple[dict[str, float] | None, dict[str, str]]:
+    try:
+        counts = {canonical(name): int(values[name]) for name in VOTES}
+    except ValueError as error:
+        raise DataError(f"{path} holds a vote that is no number ({error}): get the table afresh") from error
+    total = sum(counts.values())
+    info = {"unknown": values["unknown"], "nf": values["NF"]}
+    if "row_flag" in values:
+        info["row_flag"] = values["row_flag"]
+    usable = total > 0 and values.get("row_flag") != "2"
+    return ({name: count / total for name, count in counts.items() if count} if usable else None), info
