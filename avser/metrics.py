@@ -1,0 +1,390 @@
+"""How good predictions are, how sure one can be of that, and the table of logits behind every figure.
+
+Throughout, `probs` (or `logits`) is (N, C), `targets` (N,) int, and a class that is absent from the targets
+has recall NaN and no part in averages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from avser.labels import EMOTIONS, place, project
+from avser.types import DataError
+
+COLUMNS = ("clip", "subject", "fold", "label")
+"""The columns of a table of logits that come before its classes."""
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities of logits, over the last axis."""
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, over the last axis."""
+    return np.exp(log_softmax(logits))
+
+
+def confusion(probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Counts (C, C): row is the true class, column the predicted one."""
+    probs, targets = _checked(probs, targets)
+    classes = probs.shape[1]
+    return np.bincount(targets * classes + probs.argmax(1), minlength=classes**2).reshape(classes, classes)
+
+
+def accuracy(probs: np.ndarray, targets: np.ndarray) -> float:
+    """Share of samples whose most probable class is the true one."""
+    counts = confusion(probs, targets)
+    return float(np.trace(counts) / counts.sum())
+
+
+def recalls(probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Recall of each class, (C,)."""
+    counts = confusion(probs, targets)
+    return _ratio(np.diag(counts), counts.sum(1))
+
+
+def uar(probs: np.ndarray, targets: np.ndarray) -> float:
+    """Unweighted average recall: the mean recall of the classes that occur (also called balanced accuracy)."""
+    return float(np.nanmean(recalls(probs, targets)))
+
+
+def macro_f1(probs: np.ndarray, targets: np.ndarray) -> float:
+    """Mean F1 of the classes that occur among targets or predictions, as scikit-learn defines it."""
+    counts = confusion(probs, targets)
+    return float(np.nanmean(_ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1))))
+
+
+def roc_auc(probs: np.ndarray, targets: np.ndarray) -> float:
+    """Area under the ROC curve of each class against the rest, mean over the classes; NaN with only one class.
+
+    Give probabilities: raw logits do not rank samples against one another.
+    """
+    probs, targets = _checked(probs, targets)
+    areas = []
+    for column in np.unique(targets):
+        positive = targets == column
+        n, m = positive.sum(), (~positive).sum()
+        if m:
+            _, rank_of, ties = np.unique(probs[:, column], return_inverse=True, return_counts=True)
+            ranks = (np.cumsum(ties) - (ties - 1) / 2)[rank_of]  # (N,) from 1, ties share their mean
+            areas.append((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def ece(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width (Guo et al., ICML 2017).
+
+    Raises:
+        DataError: the rows are no distributions; logits have to go through `softmax` first.
+    """
+    probs, targets = _checked(probs, targets)
+    if probs.min() < -1e-6 or np.abs(probs.sum(1) - 1).max() > 1e-3:
+        raise DataError(
+            "the calibration error needs probabilities that sum to one: put logits through softmax first"
+        )
+    confidence = probs.max(1)
+    gap = (probs.argmax(1) == targets) - confidence  # (N,)
+    # Bin b holds (b/bins, (b+1)/bins]; the mean gap of a bin times its share is its sum over N.
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(index, gap, bins)).sum() / len(targets))
+
+
+def nll(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean negative log-likelihood of logits (or of log-probabilities), in nats."""
+    logits, targets = _checked(logits, targets)
+    return float(-log_softmax(logits)[np.arange(len(targets)), targets].mean())
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, low: float = 0.05, high: float = 20.0) -> float:
+    """The temperature between `low` and `high` that logits are best divided by (Guo et al., ICML 2017).
+
+    Minimises the negative log-likelihood, which has one minimum in the temperature, by golden-section search on
+    its logarithm. Logits that are never wrong give `low`.
+    """
+    logits, targets = _checked(logits, targets)
+    golden = (np.sqrt(5) - 1) / 2
+    left, right = np.log(low), np.log(high)
+    while right - left > 1e-5:
+        one, other = right - golden * (right - left), left + golden * (right - left)
+        if nll(logits / np.exp(one), targets) <= nll(logits / np.exp(other), targets):
+            right = other
+        else:
+            left = one
+    return float(np.exp((left + right) / 2))
+
+
+def bootstrap(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    probs: np.ndarray,
+    targets: np.ndarray,
+    subjects: Sequence[str] | None = None,
+    n: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The 95 % interval of a metric, by the percentiles of `n` resamples.
+
+    Whole subjects are resampled, for the clips of one person are alike; samples are where `subjects` is None or
+    names one person only (the interval then says nothing about other people).
+    """
+    probs, targets = _checked(probs, targets)
+    _, who = np.unique(np.arange(len(targets)) if subjects is None else subjects, return_inverse=True)
+    if who.max() == 0:
+        who = np.arange(len(targets))
+    members = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])  # indices of each subject
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(n):
+        index = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        values.append(metric(probs[index], targets[index]))
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one set of predictions.
+
+    Attributes:
+        labels: names of the classes.
+        n, subjects: number of samples, and of subjects where they are known.
+        uar_interval, accuracy_interval: 95 %, see `bootstrap`.
+        recalls: (C,) recall of each class.
+        confusion: (C, C) counts, row true, column predicted.
+        genders: of each gender its number of samples `n`, `uar`, `accuracy` and `recalls`.
+    """
+
+    labels: tuple[str, ...]
+    n: int
+    subjects: int | None
+    uar: float
+    uar_interval: tuple[float, float]
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_f1: float
+    roc_auc: float
+    ece: float
+    nll: float
+    recalls: np.ndarray
+    confusion: np.ndarray
+    genders: Mapping[str, Mapping[str, float | int | np.ndarray]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        """The report as plain values for JSON: recalls by label, NaN as None, four decimals."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["recalls"] = dict(zip(self.labels, self.recalls, strict=True))
+        values["genders"] = {
+            gender: {**figures, "recalls": dict(zip(self.labels, figures["recalls"], strict=True))}
+            for gender, figures in self.genders.items()
+        }
+        return _plain(values)
+
+
+def report(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    subjects: Sequence[str] | None = None,
+    genders: Sequence[str | None] | None = None,
+) -> Report:
+    """All figures of predictions.
+
+    Args:
+        logits: (N, C) logits or log-probabilities.
+        targets: (N,) true classes.
+        labels: the C names of the classes.
+        subjects: (N,) who each sample is of; None if unknown.
+        genders: (N,) gender of each sample; a sample with None or "" counts in no gender.
+    """
+    logits, targets = _checked(logits, targets)
+    if logits.shape[1] != len(labels):
+        raise DataError(f"the logits have {logits.shape[1]} classes, but {len(labels)} labels are given")
+    probs = softmax(logits)
+    by_gender = {}
+    for gender in sorted({g for g in genders or () if g}):
+        chosen = np.array([g == gender for g in genders])
+        part = probs[chosen], targets[chosen]
+        by_gender[gender] = {
+            "n": int(chosen.sum()),
+            "uar": uar(*part),
+            "accuracy": accuracy(*part),
+            "recalls": recalls(*part),
+        }
+    return Report(
+        labels=tuple(labels),
+        n=len(targets),
+        subjects=None if subjects is None else len(set(subjects)),
+        uar=uar(probs, targets),
+        uar_interval=bootstrap(uar, probs, targets, subjects),
+        accuracy=accuracy(probs, targets),
+        accuracy_interval=bootstrap(accuracy, probs, targets, subjects),
+        macro_f1=macro_f1(probs, targets),
+        roc_auc=roc_auc(probs, targets),
+        ece=ece(probs, targets),
+        nll=nll(logits, targets),
+        recalls=recalls(probs, targets),
+        confusion=confusion(probs, targets),
+        genders=by_gender,
+    )
+
+
+@dataclass(frozen=True)
+class LogitTable:
+    """What a model said about each clip of its test folds: all that figures and fusion need.
+
+    Attributes:
+        clips, subjects, folds: names, one a row; a subject that nobody knows is "".
+        labels: the true emotion of each row.
+        classes: names of the columns of `logits`.
+        logits: (N, C) logits or log-probabilities.
+    """
+
+    clips: list[str]
+    subjects: list[str]
+    folds: list[str]
+    labels: list[str]
+    classes: tuple[str, ...]
+    logits: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.clips)
+        if not len(self.subjects) == len(self.folds) == len(self.labels) == n:
+            raise DataError("clips, subjects, folds and labels of a LogitTable must have one length")
+        if np.shape(self.logits) != (n, len(self.classes)):
+            raise DataError(
+                f"the logits of {n} clips and {len(self.classes)} classes cannot be {np.shape(self.logits)}"
+            )
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N,) int: column of each true label (calm counts as neutral where there is no calm)."""
+        columns = [place(label, self.classes) for label in self.labels]
+        if None in columns:
+            odd = self.labels[columns.index(None)]
+            raise DataError(
+                f"the true label {odd!r} is none of the classes {', '.join(self.classes)}: project first"
+            )
+        return np.array(columns, int)
+
+    def project(self, classes: Sequence[str]) -> LogitTable:
+        """The table over other classes, as log-probabilities; rows whose true label has no place there go.
+
+        Calm becomes neutral where there is no calm, for the true labels too.
+        """
+        keep = [i for i, label in enumerate(self.labels) if place(label, classes) is not None]
+        probs = project(softmax(self.logits[keep]), self.classes, classes)
+        return LogitTable(
+            clips=[self.clips[i] for i in keep],
+            subjects=[self.subjects[i] for i in keep],
+            folds=[self.folds[i] for i in keep],
+            labels=[classes[place(self.labels[i], classes)] for i in keep],
+            classes=tuple(classes),
+            logits=np.log(np.maximum(probs, 1e-12)),
+        )
+
+
+def write_logits(path: Path, table: LogitTable) -> None:
+    """Write a table as CSV: clip, subject, fold, label, then a column for each class, with five decimals."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*COLUMNS, *table.classes])
+            names = zip(table.clips, table.subjects, table.folds, table.labels, strict=True)
+            for name, logits in zip(names, table.logits, strict=True):
+                writer.writerow([*name, *(f"{value:.5f}" for value in logits)])
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write the table {path} ({error.strerror}): choose another place") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def read_logits(path: Path) -> LogitTable:
+    """Read a table that `write_logits` wrote.
+
+    Raises:
+        DataError: the file is missing, damaged or something else.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read the table of logits {path} ({error}): write it afresh") from error
+    classes = tuple(header[len(COLUMNS) :])
+    for number, name in enumerate(COLUMNS):
+        if header[number : number + 1] != [name]:
+            raise DataError(f"{path} is no table of logits: its column {number + 1} is not {name!r}")
+    odd = [name for name in classes if name not in EMOTIONS or classes.count(name) > 1]
+    if odd or not classes:
+        raise DataError(f"{path} is no table of logits: column {odd[0] if odd else 5!r} is not one emotion")
+    logits = np.empty((len(rows), len(classes)))
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            raise DataError(
+                f"row {number + 1} of {path} has {len(row)} columns instead of {len(header)}: write it afresh"
+            )
+        if row[3] not in EMOTIONS:
+            raise DataError(f"row {number + 1} of {path} has no emotion in column 'label': {row[3]!r}")
+        for column, name in enumerate(classes):
+            logits[number, column] = _number(row[len(COLUMNS) + column], path, number + 1, name)
+    clips, subjects, folds, labels = ([row[i] for row in rows] for i in range(len(COLUMNS)))
+    return LogitTable(clips, subjects, folds, labels, classes, logits)
+
+
+def _number(text: str, path: Path, row: int, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if np.isnan(value):
+        raise DataError(f"row {row} of {path} has no number in column {column!r}: {text!r}")
+    return value
+
+
+def _checked(probs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions as float64 (N, C) and targets as int (N,), or a DataError that says why they are unfit."""
+    probs, targets = np.asarray(probs, np.float64), np.asarray(targets)
+    if probs.ndim != 2 or targets.shape != probs.shape[:1]:
+        raise DataError(f"predictions {probs.shape} and targets {targets.shape} are not (N, C) and (N,)")
+    if probs.size == 0:
+        raise DataError("there are no predictions to measure")
+    # Minus infinity is a fine logarithm of zero, if something is left in the row.
+    if np.isnan(probs).any() or not np.isfinite(probs.max(1)).all():
+        row = int(np.flatnonzero(np.isnan(probs).any(1) | ~np.isfinite(probs.max(1)))[0])
+        raise DataError(
+            f"row {row} of the predictions is not finite: the model diverged, or its input was damaged"
+        )
+    if targets.dtype.kind not in "iu" or targets.min() < 0 or targets.max() >= probs.shape[1]:
+        raise DataError(f"targets must be class numbers from 0 to {probs.shape[1] - 1}")
+    return probs, targets.astype(np.int64)
+
+
+def _ratio(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Element by element, NaN where the total is zero."""
+    return np.divide(counts, totals, out=np.full(len(counts), np.nan), where=totals > 0)
+
+
+def _plain(value: object) -> object:
+    """Numbers, tuples, arrays and mappings as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 4) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,345 @@
+"""Every corpus is found by its name, in its real naming scheme; a new module needs a line in BUILDERS."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from avser import datasets
+from avser.datasets import ckplus, emodb, emovo, fer2013, ravdess, savee
+from avser.labels import EMOTIONS
+from avser.types import Clip, ConfigError, DataError
+
+PIXELS = " ".join(str(n % 256) for n in range(48 * 48))
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def build_ravdess(root):
+    touch(root, "Actor_01/03-01-01-01-01-01-01.wav", "Actor_02/01-02-04-02-02-02-02.mp4")
+
+
+def build_emodb(root):
+    touch(root, "wav/03a01Fa.wav", "wav/16b10Wb.wav")
+
+
+def build_savee(root):
+    touch(root, "DC_a01.wav", "AudioData/KL/su15.wav")
+
+
+def build_emovo(root):
+    touch(root, "f1/dis-f1-b1.wav", "m3/gio-m3-n5.wav")
+
+
+def build_fer2013(root):
+    (root / "fer2013.csv").write_text(f"emotion,pixels,Usage\n0,{PIXELS},Training\n6,{PIXELS},PrivateTest\n")
+
+
+def build_ckplus(root):
+    touch(root, "anger/S010_004_00000017.png", "happy/S011_006_00000011.png")
+
+
+def build_folder(root):
+    touch(root, "angry/anna_01.mp4", "Joy/bert_02.png")
+
+
+BUILDERS = {
+    name.removeprefix("build_"): build for name, build in list(globals().items()) if name.startswith("build_")
+}
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_corpus_is_scanned(name, tmp_path):
+    assert name in BUILDERS, f"write build_{name}(root) here: it lays out two clips of {name} by their real names"
+    BUILDERS[name](tmp_path)
+    clips = datasets.scan(name, str(tmp_path))
+    assert len(clips) == 2
+    assert clips == datasets.scan(name, tmp_path)
+    for clip in clips:
+        assert isinstance(clip, Clip)
+        assert clip.corpus == name
+        assert clip.label in EMOTIONS
+        assert clip.path.is_file()
+        assert clip.subject is None or clip.subject
+        assert all(isinstance(key, str) and isinstance(value, str) for key, value in clip.info.items())
+    module = datasets._module(name)
+    assert {"source", "citation"} <= set(module.__doc__.lower().replace(":", " ").split())
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_corpus_says_what_it_misses(name, tmp_path):
+    with pytest.raises(DataError, match=f"corpus '{name}'.*needs") as empty:
+        datasets.scan(name, tmp_path)
+    assert str(tmp_path) in str(empty.value)
+    with pytest.raises(DataError, match="there is no"):
+        datasets.scan(name, tmp_path / "none")
+    with pytest.raises(DataError, match=f"corpus '{name}' has no option 'colour'"):
+        datasets.scan(name, tmp_path, colour="red")
+
+
+def test_unknown_corpus_lists_the_known():
+    with pytest.raises(DataError, match=r"unknown corpus 'ravdes'.*emodb.*ravdess"):
+        datasets.scan("ravdes", ".")
+    with pytest.raises(DataError, match="unknown corpus '_files'"):
+        datasets.scan("_files", ".")
+
+
+def test_ravdess_names(tmp_path):
+    touch(
+        tmp_path,
+        "Video/Actor_12/01-01-06-01-02-02-12.mp4",
+        "Video/Actor_12/02-01-06-01-02-02-12.mkv",
+        "Audio/Actor_12/03-01-06-01-02-02-12.flac",
+        "Audio/again/Actor_12/03-01-06-01-02-02-12.wav",  # the same recording once more
+        "Audio/Actor_12/._03-01-06-01-02-01-12.wav",
+        "Audio/Actor_25/03-01-06-01-02-01-25.wav",
+        "Audio/Actor_12/03-01-09-01-02-01-12.wav",
+        "Audio/Actor_12/03-01-06-01-02-01-12.txt",
+    )
+    clips = ravdess.scan(tmp_path)
+    assert [clip.info["modality"] for clip in clips] == ["audio", "av", "video"]
+    assert {(clip.label, clip.subject, clip.info["take"]) for clip in clips} == {
+        ("fearful", "12", "01-06-01-02-02-12")
+    }
+    assert dict(clips[0].info) == {
+        "modality": "audio",
+        "channel": "speech",
+        "intensity": "normal",
+        "statement": "dogs",
+        "repetition": "2",
+        "gender": "female",
+        "take": "01-06-01-02-02-12",
+    }
+
+
+def test_identical_pair_of_ravdess_is_kept(tmp_path):
+    touch(tmp_path, "03-01-03-01-02-01-07.wav", "03-01-03-01-02-02-07.wav")
+    assert [clip.subject for clip in ravdess.scan(tmp_path)] == ["07", "07"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name", "label", "subject", "gender"),
+    [
+        (emodb, "16b10Tb.wav", "sad", "16", "female"),
+        (emodb, "03a07La.flac", "bored", "03", "male"),
+        (emodb, "11a02Ec.mp3", "disgust", "11", "male"),
+        (savee, "JK_sa01.opus", "sad", "JK", "male"),
+        (savee, "AudioData/JE/n30.wav", "neutral", "JE", "male"),
+        (emovo, "sor-f2-l4.wav", "surprised", "f2", "female"),
+        (emovo, "rab-m1-d2.opus", "angry", "m1", "male"),
+    ],
+)
+def test_speech_names(corpus, name, label, subject, gender, tmp_path):
+    touch(tmp_path, name, "99x99Zz.wav", "XX_q01.wav", "elsewhere/a01.wav", "xxx-f9-b1.wav")
+    (clip,) = corpus.scan(tmp_path)
+    assert (clip.label, clip.subject, clip.info["gender"]) == (label, subject, gender)
+
+
+FERPLUS = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+
+
+def test_fer2013_folders_with_votes(tmp_path):
+    touch(
+        tmp_path,
+        "Training/angry/fer0000000.png",
+        "PublicTest/happy/fer0000001.png",
+        "PrivateTest/sad/fer0000002.png",
+    )
+    (tmp_path / "fer2013_votes.csv").write_text(
+        "path,split,label,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF,row_flag\n"
+        "Training/angry/fer0000000.png,Training,angry,4,0,0,1,3,0,0,0,2,0,0\n"
+        "PublicTest/happy/fer0000001.png,PublicTest,happy,0,0,0,0,0,0,0,0,0,10,0\n"
+        "PrivateTest/sad/fer0000002.png,PrivateTest,sad,0,0,0,8,0,0,0,0,0,0,2\n"
+    )
+    clips = {clip.info["split"]: clip for clip in fer2013.scan(tmp_path)}
+    assert clips["train"].votes == {"neutral": 4 / 8, "sad": 1 / 8, "angry": 3 / 8}
+    assert clips["train"].info == {"split": "train", "unknown": "2", "nf": "0", "row_flag": "0"}
+    assert (clips["val"].votes, clips["val"].label, clips["val"].info["nf"]) == (None, "happy", "10")
+    assert (clips["test"].votes, clips["test"].info["row_flag"]) == (None, "2")
+
+
+def test_fer2013_table_with_official_votes(tmp_path):
+    (tmp_path / "icml_face_data.csv").write_text(  # this one has blanks in its header
+        f"emotion, Usage, pixels\n0,Training,{PIXELS}\n1,PublicTest,{PIXELS}\n5,PrivateTest,{PIXELS}\n"
+    )
+    (tmp_path / "fer2013new.csv").write_text(
+        f"{FERPLUS}Training,fer0000000.png,0,0,0,0,9,1,0,0,0,0\nPublicTest,,0,0,0,0,0,0,0,0,0,10\n"
+        "PrivateTest,fer0000002.png,0,1,1,0,0,0,0,0,8,0\n"
+    )
+    clips = datasets.scan("fer2013", tmp_path)
+    assert [(clip.label, clip.row, clip.info["split"]) for clip in clips] == [
+        ("angry", 0, "train"),
+        ("disgust", 1, "val"),
+        ("surprised", 2, "test"),
+    ]
+    assert [clip.votes for clip in clips] == [
+        {"angry": 0.9, "disgust": 0.1},
+        None,
+        {"happy": 0.5, "surprised": 0.5},
+    ]
+
+
+def test_fer2013_in_two_folders(tmp_path):
+    touch(tmp_path, "train/fear/Training_1.jpg", "test/fear/PublicTest_2.jpg", "test/fear/PrivateTest_3.jpg")
+    touch(tmp_path, "test/surprise/im4.png", "elsewhere/fear/im5.png")
+    found = {clip.path.stem: clip.info["split"] for clip in fer2013.scan(tmp_path)}
+    assert found == {"Training_1": "train", "PublicTest_2": "val", "PrivateTest_3": "test", "im4": "test"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("fer2013.csv", "a,b\n1,2\n", "no column 'emotion'"),
+        ("fer2013.csv", "emotion,pixels,Usage\n9,0,Training\n", "row 0"),
+        ("fer2013.csv", "emotion,pixels,Usage\n1,0 0\n", "line 2 .* cut short"),
+        ("fer2013new.csv", f"{FERPLUS}Training,fer0000000.png,x,0,0,0,0,0,0,0,0,0\n", "no number"),
+    ],
+)
+def test_damaged_fer2013_table(name, text, message, tmp_path):
+    build_fer2013(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message) as error:
+        fer2013.scan(tmp_path)
+    assert name in str(error.value)
+
+
+def test_ckplus_pictures(tmp_path):
+    touch(
+        tmp_path,
+        "CK+48/surprise/S130_013_00000018.png",
+        "CK+48/surprise/readme.png",
+        "other/S130_013_00000018.png",
+    )
+    (clip,) = ckplus.scan(tmp_path)
+    assert (clip.label, clip.subject, clip.info["sequence"]) == ("surprised", "S130", "S130_013")
+
+
+def test_ckplus_table(tmp_path):
+    (tmp_path / "notes.csv").write_text("what,else\n")
+    rows = [
+        f"{emotion},{PIXELS},{usage}"
+        for emotion, usage in ((7, "Training"), (6, "PublicTest"), (4, "PrivateTest"))
+    ]
+    (tmp_path / "ckextended.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]))
+    clips = datasets.scan("ckplus", tmp_path)
+    assert [(c.label, c.subject, c.row, c.info["split"]) for c in clips] == [
+        ("contempt", None, 0, "train"),
+        ("neutral", None, 1, "val"),
+        ("sad", None, 2, "test"),
+    ]
+    assert datasets.load_image(clips[2]).shape == (48, 48, 3)
+
+
+def test_ckplus_arrays(tmp_path):
+    path = tmp_path / "ck.npz"
+    images = np.arange(2 * 48 * 48, dtype=np.uint8).reshape(2, 48, 48)
+    names = np.array(["anger", "happiness", "neutral"])
+    np.savez(path, images=images, label=[2, 1], label_names=names, ck_sequence=np.array(["", "S010_006"]))
+    clips = datasets.scan("ckplus", path)
+    assert clips == datasets.scan("ckplus", tmp_path)
+    assert [(clip.label, clip.subject, clip.row) for clip in clips] == [("neutral", None, 0), ("happy", "S010", 1)]
+    assert (datasets.load_image(clips[1]) == images[1][:, :, None]).all()
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"ck\.npz"):
+        datasets.scan("ckplus", path)
+
+
+def test_folder_with_subjects(tmp_path):
+    touch(tmp_path, "angry/anna_01.mp4", "Fear/x/bert_2.wav", ".git/hidden.png", "loose.mp4", "happy/notes.txt")
+    assert [(c.label, c.subject) for c in datasets.scan("folder", tmp_path)] == [
+        ("fearful", None),
+        ("angry", None),
+    ]
+    for expression in (r"/([a-z]+)_\d", r"(angry|Fear)/.*?(?P<subject>[a-z]+)_"):
+        clips = datasets.scan("folder", tmp_path, subject=expression)
+        assert [clip.subject for clip in clips] == ["bert", "anna"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "error", "message"),
+    [
+        (r"/(\d+)_", DataError, "finds nobody in angry/anna_01.mp4"),
+        ("anna", ConfigError, "no group"),
+        ("(anna", ConfigError, "no regular expression"),
+    ],
+)
+def test_folder_with_unfit_expression(expression, error, message, tmp_path):
+    touch(tmp_path, "angry/anna_01.mp4")
+    with pytest.raises(error, match=message):
+        datasets.scan("folder", tmp_path, subject=expression)
+
+
+def test_folder_of_no_emotion(tmp_path):
+    touch(tmp_path, "angry/a.mp4", "holiday/b.mp4")
+    with pytest.raises(DataError, match=r"holiday is named after no emotion.*neutral.*anger"):
+        datasets.scan("folder", tmp_path)
+
+
+def test_pictures_are_rgb(tmp_path):
+    path = tmp_path / "red.png"
+    cv2.imwrite(str(path), np.full((5, 7, 3), (0, 0, 255), np.uint8))  # OpenCV writes BGR
+    image = datasets.load_image(Clip(path, "happy", None, "folder"))
+    assert image.dtype == np.uint8
+    assert image.shape == (5, 7, 3)
+    assert (image == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture", "half"])
+def test_damaged_picture_is_a_data_error(content, tmp_path):
+    path = tmp_path / "face.png"
+    if content == "half":
+        content = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()[:30]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"face\.png"):
+        datasets.load_image(Clip(path, "happy", None, "folder"))
+
+
+def test_damaged_row_is_a_data_error_and_the_rest_is_fine(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    rows = (PIXELS, "1 2 3", PIXELS.replace("255", "256"), PIXELS.replace("255", "x"))
+    path.write_text("emotion,pixels,Usage\n" + "".join(f"0,{pixels},Training\n" for pixels in rows))
+    clips = datasets.scan("fer2013", tmp_path)
+    assert (datasets.load_image(clips[0])[0, :, 1] == np.arange(48)).all()
+    for clip in [*clips[1:], Clip(path, None, None, "fer2013", row=4)]:
+        with pytest.raises(DataError, match=f"row {clip.row} of .*fer2013.csv"):
+            datasets.load_image(clip)
+
+
+@pytest.fixture
+def data():
+    root = os.environ.get("AVSER_DATA")
+    if not root:
+        pytest.skip("AVSER_DATA does not name the folder of the real corpora")
+    return Path(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "clips", "subjects"),
+    [
+        ("ravdess", "audio/ravdess", 1440, 24),
+        ("emodb", "audio/emodb", 535, 10),
+        ("savee", "audio/savee", 480, 4),
+        ("emovo", "audio/emovo", 588, 6),
+        ("ckplus", "face/ck48", 981, 118),
+        ("ckplus", "face/ck920.npz", 920, 118),
+        ("fer2013", "face/fer2013", 35887, 0),
+    ],
+)
+def test_real_corpora_are_complete(name, folder, clips, subjects, data):
+    found = datasets.scan(name, data / folder)
+    assert len(found) == clips
+    assert len({clip.subject for clip in found} - {None}) == subjects
+    if name == "fer2013":
+        assert Counter(clip.info["split"] for clip in found) == {"train": 28709, "val": 3589, "test": 3589}
+        assert sum(clip.votes is None for clip in found) < 200
+    if name in ("fer2013", "ckplus"):
+        assert datasets.load_image(found[-1]).shape == (48, 48, 3)
