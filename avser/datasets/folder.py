@@ -3,9 +3,9 @@
 Source: your own, and so are the terms.
 Citation: none.
 
-`angry/anna_01.mp4` is a clip of the class angry; hidden folders are passed over, and files that lie directly in the
-root have no class. To split by person, and so to measure honestly, give a regular expression that finds the subject
-in a file's path: `subject=r"/([a-z]+)_"` finds anna.
+`angry/anna_01.mp4` is a clip of the class angry; hidden folders are passed over, and files that lie directly in
+the root have no class. To split by person, and so to measure honestly, give a regular expression that finds the
+subject in a file's path: `subject=r"/([a-z]+)_"` finds anna.
 """
 
 from __future__ import annotations
