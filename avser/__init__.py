@@ -17,7 +17,7 @@ _PUBLIC = {
     "Prediction": "avser.types",
     "Result": "avser.types",
 }
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str):

@@ -13,10 +13,11 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
+from avser.datasets._files import IMAGE_SUFFIXES
 from avser.datasets._pictures import load_image
 from avser.types import Clip, DataError
 
-__all__ = ["load_image", "names", "scan"]
+__all__ = ["IMAGE_SUFFIXES", "load_image", "names", "scan"]
 
 
 def names() -> list[str]:

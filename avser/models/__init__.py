@@ -1,0 +1,84 @@
+"""Branches by config: a backbone, its classifier, and pooling of face frames over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from avser.config import Config
+from avser.labels import label_set
+from avser.models.audio import AUDIO_BACKBONES
+from avser.models.face import FACE_BACKBONES
+from avser.types import ConfigError
+
+
+class AudioBranch(nn.Module):
+    """Log-mel (B, 1, M, T), valid frames (B,) -> logits (B, C)."""
+
+    def __init__(self, backbone: nn.Module, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return self.head(self.backbone(mel, lengths).float())
+
+
+class FaceBranch(nn.Module):
+    """Crops (B, N, 3, H, W) in [0, 1], mask (B, N) -> logits (B, C).
+
+    Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`) or
+    weighted by each frame's highest probability (`confidence`).
+    """
+
+    def __init__(self, backbone: nn.Module, classes: int, dropout: float, pool: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
+        self.pool_name = pool
+
+    def frames(self, faces: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, 3, H, W) to logits of each, (N, C)."""
+        return self.head(self.backbone.encode(faces).float())
+
+    def pool(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logits of frames (B, N, C) to logits of windows (B, C); a masked frame has no say."""
+        logs = logits.log_softmax(-1)
+        weight = mask.to(logs.dtype)  # (B, N)
+        if self.pool_name == "confidence":
+            weight = weight * logs.amax(-1).exp()
+        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
+        return (logs * weight.unsqueeze(-1)).sum(1)  # (B, C)
+
+    def forward(self, faces: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if mask.shape[1] == 1:  # one picture needs no pooling: raw logits keep the loss's gradient as it is
+            return self.frames(faces[:, 0])
+        seen = self.frames(faces[mask])  # a masked frame stays out of the statistics of batch norm, too
+        logits = seen.new_zeros(*mask.shape, seen.shape[-1])  # (B, N, C)
+        logits[mask] = seen
+        return self.pool(logits, mask)
+
+
+def build_model(config: Config) -> AudioBranch | FaceBranch:
+    """The untrained branch that a config describes.
+
+    Raises:
+        ConfigError: the backbone or one of its options is unknown.
+    """
+    registry = AUDIO_BACKBONES if config.branch == "audio" else FACE_BACKBONES
+    network = config.network
+    if network.name not in registry:
+        raise ConfigError(
+            f"{config.name}: unknown {config.branch} backbone {network.name!r}: choose from {', '.join(registry)}"
+        )
+    options = dict(network.options)
+    if config.branch == "audio":
+        options.setdefault("n_mels", config.audio.n_mels)
+    try:
+        backbone = registry[network.name](**options)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
+        raise ConfigError(f"{config.name}: options of backbone {network.name!r} do not fit ({error})") from None
+    classes = len(label_set(config.labels))
+    if config.branch == "audio":
+        return AudioBranch(backbone, classes, network.dropout)
+    return FaceBranch(backbone, classes, network.dropout, network.pool)

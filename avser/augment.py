@@ -1,0 +1,128 @@
+"""Augmentation on tensors: sound, spectrograms, faces. Applied to training batches only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avser.config import Augment
+
+
+def mix(
+    inputs: torch.Tensor, other: torch.Tensor, targets: torch.Tensor, alpha: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mixup (Zhang et al. 2018) of a batch with its own reverse; lengths or masks become the longer of the two."""
+    share = float(np.random.beta(alpha, alpha))
+    inputs = share * inputs + (1 - share) * inputs.flip(0)
+    return inputs, torch.maximum(other, other.flip(0)), share * targets + (1 - share) * targets.flip(0)
+
+
+def change_speed(samples: torch.Tensor, extent: float) -> torch.Tensor:
+    """Play faster or slower by up to `extent`, tempo and pitch together, (S,) -> (S',)."""
+    if not extent:
+        return samples
+    factor = 1 + (2 * torch.rand(()).item() - 1) * extent
+    size = max(1, int(len(samples) / factor))
+    return torch.nn.functional.interpolate(samples.view(1, 1, -1), size=size, mode="linear").view(-1)
+
+
+def cut(samples: torch.Tensor, size: int) -> torch.Tensor:
+    """A random piece of `size` samples where there are more."""
+    start = int(torch.randint(0, max(1, len(samples) - size + 1), ()))
+    return samples[start : start + size]
+
+
+def add_noise(samples: torch.Tensor, lengths: torch.Tensor, share: float) -> torch.Tensor:
+    """Noise of a random colour (white to brown) at 5 to 30 dB below the sound, on a share of the batch (B, S)."""
+    if not share:
+        return samples
+    batch, size = samples.shape
+    spectrum = torch.fft.rfft(torch.randn(batch, size))
+    colour = torch.rand(batch, 1)  # 0 white, 1 brown
+    bins = torch.arange(spectrum.shape[1]).clamp(min=1).float()[None, :]
+    noise = torch.fft.irfft(spectrum * bins ** (-colour), n=size)
+    noise = noise / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
+    level = (samples.square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
+    ratio = 10 ** (-(5 + 25 * torch.rand(batch, 1)) / 20)
+    chosen = (torch.rand(batch, 1) < share).float()
+    inside = (torch.arange(size)[None, :] < lengths[:, None]).float()
+    return samples + chosen * inside * level * ratio * noise
+
+
+def low_pass(samples: torch.Tensor, share: float, rate: int) -> torch.Tensor:
+    """Cut off what lies above 3 to 8 kHz, as codecs and telephones do, on a share of the batch (B, S)."""
+    if not share:
+        return samples
+    batch, size = samples.shape
+    spectrum = torch.fft.rfft(samples)
+    corner = torch.where(
+        torch.rand(batch, 1) < share, 3000 + 5000 * torch.rand(batch, 1), torch.tensor(rate * 1.0)
+    )
+    bins = torch.linspace(0, rate / 2, spectrum.shape[1])[None, :]
+    return torch.fft.irfft(spectrum * torch.sigmoid((corner - bins) / 100), n=size)
+
+
+def mask_spectrogram(mel: torch.Tensor, lengths: torch.Tensor, augment: Augment, width: int) -> torch.Tensor:
+    """SpecAugment (Park et al. 2019): bands and stretches of (B, 1, M, T) set to the clip's mean."""
+    batch, _, bands, steps = mel.shape
+    masked = torch.zeros(batch, bands, steps, dtype=torch.bool)
+    band, step = torch.arange(bands)[None, :, None], torch.arange(steps)[None, None, :]
+    for _ in range(augment.freq_masks):
+        size = (torch.rand(batch, 1, 1) * (augment.freq_width + 1)).long()
+        start = (torch.rand(batch, 1, 1) * (bands - size)).long()
+        masked |= (band >= start) & (band < start + size)
+    for _ in range(augment.time_masks):
+        size = (torch.rand(batch, 1, 1) * torch.clamp(lengths.view(-1, 1, 1) // 3, max=width)).long()
+        start = (torch.rand(batch, 1, 1) * (lengths.view(-1, 1, 1) - size)).long()
+        masked |= (step >= start) & (step < start + size)
+    return torch.where(masked.unsqueeze(1), mel.mean((2, 3), keepdim=True), mel)
+
+
+def augment_faces(faces: torch.Tensor, augment: Augment) -> torch.Tensor:
+    """Geometry, light, blur and erasing on (B, N, 3, H, W) in [0, 1]; the frames of a clip change alike."""
+    batch, frames = faces.shape[:2]
+    x = faces.flatten(0, 1)  # (B N, 3, H, W)
+
+    def draw(extent: float) -> torch.Tensor:
+        """A number per clip in ±extent, repeated for its frames, (B N,)."""
+        return ((2 * torch.rand(batch) - 1) * extent).repeat_interleave(frames)
+
+    angle, zoom = torch.deg2rad(draw(augment.rotate)), 1 + draw(augment.scale)
+    mirror = torch.where(draw(1.0) < 0, -1.0, 1.0) if augment.flip else torch.ones(batch * frames)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = [cos * mirror, -sin, 2 * draw(augment.shift), sin * mirror, cos, 2 * draw(augment.shift)]
+    theta = torch.stack(rows, 1).view(-1, 2, 3)
+    grid = torch.nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
+    x = torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    x = _blur(x, draw(1.0), augment.blur)
+    contrast, brightness = 1 + draw(augment.light), draw(augment.light) / 2
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * contrast.view(-1, 1, 1, 1) + mean + brightness.view(-1, 1, 1, 1)
+    return _erase(x.clamp(0, 1), augment.erase).view_as(faces)
+
+
+def _blur(x: torch.Tensor, chance: torch.Tensor, share: float) -> torch.Tensor:
+    """Reduce a share of the pictures to 30 to 80 % and enlarge them again, as small or distant faces are."""
+    chosen = (chance + 1) / 2 < share
+    if not chosen.any():
+        return x
+    size = int(x.shape[-1] * (0.3 + 0.5 * torch.rand(()).item()))
+    small = torch.nn.functional.interpolate(x[chosen], size=(size, size), mode="bilinear", antialias=True)
+    x = x.clone()
+    x[chosen] = torch.nn.functional.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
+    return x
+
+
+def _erase(x: torch.Tensor, share: float) -> torch.Tensor:
+    """Random erasing (Zhong et al. 2020): a patch of up to a third of each side becomes one random grey."""
+    if not share:
+        return x
+    count, _, height, width = x.shape
+    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    high = (height * (0.1 + 0.3 * torch.rand(count, 1, 1))).long()
+    wide = (width * (0.1 + 0.3 * torch.rand(count, 1, 1))).long()
+    top = (torch.rand(count, 1, 1) * (height - high)).long()
+    left = (torch.rand(count, 1, 1) * (width - wide)).long()
+    patch = (rows >= top) & (rows < top + high) & (columns >= left) & (columns < left + wide)
+    patch &= torch.rand(count, 1, 1) < share
+    return torch.where(patch.unsqueeze(1), torch.rand(count, 1, 1, 1), x)

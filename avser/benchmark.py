@@ -1,0 +1,136 @@
+"""Measuring trained models on labelled clips that they have not learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avser import data, datasets, metrics
+from avser.labels import place
+from avser.recognizer import Recognizer
+from avser.types import AvserError, Clip, DataError
+
+Bar = Callable[[Iterable[Clip]], Iterable[Clip]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Logits of a model on clips, who they are of, and a sentence for each clip that gave none."""
+
+    table: metrics.LogitTable
+    genders: list[str] | None
+    left_out: list[str]
+    restricted: str | None
+
+    def report(self) -> metrics.Report:
+        """All figures, with intervals over subjects where they are known."""
+        subjects = self.table.subjects if any(self.table.subjects) else None
+        return metrics.report(
+            self.table.logits, self.table.targets, self.table.classes, subjects=subjects, genders=self.genders
+        )
+
+
+def evaluate(
+    model: Recognizer,
+    corpus: str,
+    root: Path,
+    only: Mapping[str, Sequence[str]] | None = None,
+    modality: str | None = None,
+    progress: Bar = iter,
+) -> Evaluation:
+    """Measure a model on a corpus, whole clip by whole clip.
+
+    Clips go through `Recognizer.predict`, the way of `avser predict`; pictures go through the face branch. Of a
+    corpus that the model was trained on, only the held-out part is measured.
+
+    Args:
+        only: keep clips whose subject or `Clip.info` has one of these values, by key.
+        modality: fused, audio or face; by default all that the model has.
+
+    Raises:
+        DataError: no clip is left to measure.
+    """
+    clips = [clip for clip in datasets.scan(corpus, root) if place(clip.label, model.labels) is not None]
+    clips, restricted = _held_out(model, corpus, clips)
+    for key, values in (only or {}).items():
+        clips = [clip for clip in clips if fact(clip, key) in values]
+    if not clips:
+        raise DataError(f"{root}: no clip of {corpus!r} is left to measure; check the filters and the labels")
+    if all(data.is_picture(clip) for clip in clips):
+        table, left_out = _pictures(model, clips, progress)
+    else:
+        table, left_out = _media(model, clips, modality, progress)
+    gender = {clip.name: clip.info.get("gender", "") for clip in clips}
+    genders = [gender[name] for name in table.clips]
+    return Evaluation(table, genders if any(genders) else None, left_out, restricted)
+
+
+def fact(clip: Clip, key: str) -> str | None:
+    """A fact on a clip by name: its subject, or an entry of its `info`."""
+    return clip.subject if key == "subject" else clip.info.get(key)
+
+
+def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:
+    """What the model has not learned from, and a sentence that says so."""
+    header = model.checkpoint.meta
+    metas = [*header.get("branches", {}).values(), header]
+    if not any(corpus in meta.get("corpora", ()) for meta in metas):
+        return clips, None
+    rules = header.get("held_out", {}).get(corpus)
+    if not rules:
+        raise DataError(
+            f"model {model.name!r} was trained on {corpus!r} and held nothing out; measure on another corpus"
+        )
+    kept = [clip for clip in clips if all(fact(clip, key) in values for key, values in rules.items())]
+    what = "; ".join(f"{key} {', '.join(values)}" for key, values in rules.items())
+    return kept, f"{model.name} was trained on {corpus}: only what was held out is measured ({what})"
+
+
+def _media(
+    model: Recognizer, clips: list[Clip], modality: str | None, progress: Bar
+) -> tuple[metrics.LogitTable, list[str]]:
+    measured, rows, left_out = [], [], []
+    for clip in progress(clips):
+        try:
+            result = model.predict(clip.path, modality=modality)
+        except AvserError as error:
+            left_out.append(str(error))
+            continue
+        if result.overall.probs is None:
+            left_out.append(f"{clip.path}: {result.overall.reason}")
+            continue
+        measured.append(clip)
+        rows.append(np.log(np.maximum(result.overall.probs, 1e-12)))
+    return _table(model, measured, rows, left_out), left_out
+
+
+def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[metrics.LogitTable, list[str]]:
+    branch = model.checkpoint.branches.get("face")
+    if branch is None:
+        raise DataError(f"model {model.name!r} has no face branch, and these clips are pictures")
+    examples, left_out = data.load_examples(branch.config, clips, progress=progress)
+    rows = list(data.run_network(branch.network, branch.config, examples)) if examples else []
+    return _table(model, [example.clip for example in examples], rows, left_out, branch.labels), left_out
+
+
+def _table(
+    model: Recognizer,
+    clips: list[Clip],
+    rows: list[np.ndarray],
+    left_out: list[str],
+    classes: tuple[str, ...] | None = None,
+) -> metrics.LogitTable:
+    if not rows:
+        raise DataError(f"none of the clips could be measured, the first: {left_out[0]}")
+    classes = classes or model.labels
+    return metrics.LogitTable(
+        clips=[clip.name for clip in clips],
+        subjects=[clip.subject or "" for clip in clips],
+        folds=["0"] * len(clips),
+        labels=[classes[place(clip.label, classes)] for clip in clips],
+        classes=classes,
+        logits=np.stack(rows),
+    )

@@ -1,0 +1,185 @@
+"""Model files: safetensors with everything that prediction needs to know in the header.
+
+A file loads without executing anything. Its header holds, under the key `avser`, JSON with
+
+```
+format      int     version of this layout
+kind        str     audio | face | fused
+name, version, licence, description   str
+labels      [str]
+corpora     [str]   what it was trained on
+protocol    str     how it was trained and measured
+metrics     {str: number | {…}}
+config      {…}     the branch's settings (audio and face): labels, preprocessing, network, training
+temperature float   of the branch, fitted on validation subjects
+log_prior   [float] log-frequency of the labels in training
+branches    {"audio": {…}, "face": {…}}   the same keys for each branch (fused)
+fusion      {…}     rule and its settings (fused)
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from avser.config import Config, parse_config
+from avser.models import AudioBranch, FaceBranch, build_model
+from avser.models.fusion import FusionRule, build_fusion
+from avser.types import ConfigError, ModelError
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A trained branch with what describes it."""
+
+    network: AudioBranch | FaceBranch
+    config: Config
+    meta: dict
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.meta["labels"])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model file: its branches by name, the fusion rule (kind `fused`), and its whole header."""
+
+    path: Path
+    meta: dict
+    branches: dict[str, Branch]
+    fusion: FusionRule | None
+
+    @property
+    def kind(self) -> str:
+        return self.meta["kind"]
+
+
+def save_branch(path: Path, network: torch.nn.Module, config: Config, meta: dict) -> None:
+    """Write one branch; `meta` adds to (or overrides) the header's keys."""
+    header = {"format": FORMAT, "kind": config.branch, "config": config.model_dump(mode="json"), **meta}
+    _write(path, dict(network.state_dict()), header)
+
+
+def save_fused(path: Path, branches: dict[str, Branch], fusion: FusionRule, meta: dict) -> None:
+    """Write branches and the rule that fuses them as one model."""
+    tensors = {
+        f"{name}.{key}": tensor
+        for name, branch in branches.items()
+        for key, tensor in branch.network.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "kind": "fused",
+        "labels": list(fusion.labels),
+        "branches": {name: branch.meta for name, branch in branches.items()},
+        "fusion": fusion.settings(),
+        **meta,
+    }
+    _write(path, tensors, header)
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
+    temporary.replace(path)
+
+
+def weight_folders() -> list[Path]:
+    """Where models are found by name: inside the installed package, or beside it in a checkout."""
+    package = Path(str(resources.files("avser")))
+    return [folder for folder in (package / "weights", package.parent / "weights") if folder.is_dir()]
+
+
+def known_models() -> dict[str, Path]:
+    """Shipped models by name."""
+    found: dict[str, Path] = {}
+    for folder in weight_folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_model(name: str | Path) -> Path:
+    """The file of a model given by name or by path.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    models = known_models()
+    if str(name) in models:
+        return models[str(name)]
+    path = Path(name)
+    if path.is_file():
+        return path
+    choices = ", ".join(models) or "none installed"
+    raise ModelError(f"{name}: no such model file, and no model of this name; shipped models: {choices}")
+
+
+def read_header(path: Path) -> dict:
+    """The header of a model file.
+
+    Raises:
+        ModelError: the file is damaged, is no avser model, or comes from a newer avser.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("avser")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be opened ({error.strerror or error})") from None
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{path}: is not a model file, or is cut short ({error}); copy it again") from None
+    if text is None:
+        raise ModelError(f"{path}: holds weights, but not of avser; train one with 'avser train'")
+    try:
+        header = json.loads(text)
+        number, kind = header["format"], header["kind"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path}: its description is damaged; copy the file again") from None
+    if number > FORMAT:
+        raise ModelError(f"{path}: written by a newer avser (format {number}); update avser")
+    if kind not in ("audio", "face", "fused"):
+        raise ModelError(f"{path}: unknown kind of model {kind!r}; update avser")
+    return header
+
+
+def load(name: str | Path) -> Checkpoint:
+    """Load a model by name or path.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged or foreign.
+    """
+    path = find_model(name)
+    header = read_header(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+        if header["kind"] != "fused":
+            return Checkpoint(path, header, {header["kind"]: _branch(header, tensors, path)}, None)
+        branches = {
+            key: _branch(meta, {k[len(key) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{key}.")}, path)
+            for key, meta in header["branches"].items()
+        }
+        return Checkpoint(path, header, branches, build_fusion(header["fusion"]))
+    except (safetensors.SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: weights and description do not fit ({reason}); copy the file again") from None
+
+
+def _branch(meta: dict, tensors: dict[str, torch.Tensor], path: Path) -> Branch:
+    config = parse_config(meta["config"], str(path))
+    network = build_model(config)
+    network.load_state_dict(tensors)
+    return Branch(network.eval(), config, meta)

@@ -1,0 +1,160 @@
+"""The command line. Each command parses, calls the library, and prints; torch and the like load inside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avser import __version__
+from avser.types import AvserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a video file to a timeline of expressed emotions: voice, face, and both fused.",
+)
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: some file failed; the request makes no sense; Ctrl-C."""
+
+
+def main() -> None:
+    """Entry point: runs a command, and turns errors into one line and an exit code."""
+    try:
+        app()
+    except AvserError as error:
+        typer.echo(f"avser: {' '.join(str(error).split())}", err=True)
+        sys.exit(MISUSED)
+    except KeyboardInterrupt:
+        typer.echo("avser: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"avser {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def predict(
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO…", help="Video or audio files, or folders of them.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
+    formats: Annotated[str, typer.Option("-f", "--format", help="Formats to write, parted by commas.")] = "json",
+    modality: Annotated[
+        str | None, typer.Option(help="fused, audio or face; by default all the model has.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")] = "av-base",
+    window: Annotated[float, typer.Option(help="Length of a window, s.")] = 3.0,
+    hop: Annotated[float, typer.Option(help="From one window to the next, s.")] = 1.0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no tables and no progress.")] = False,
+) -> None:
+    """Find the emotions expressed in videos, as a table and as files."""
+    from avser import batch, console
+
+    job = batch.Job(videos, output, tuple(formats.split(",")), modality, model, window, hop)
+    summary = console.run(job, quiet)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if summary.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; those of the package are found by name.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="For instance training.epochs=10.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="AVSER_DATA", help="Folder that holds the corpora.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for runs.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
+) -> None:
+    """Train a branch by a config, fold by fold, and measure it on what was held out."""
+    from avser import console, training
+    from avser.config import load_config
+
+    settings = load_config(_find_config(config), overrides or ())
+    console.set_threads(threads)
+    outcome = training.train(settings, data_root, output, resume)
+    if outcome.report:
+        console.print_report(outcome.report, f"{settings.name}, {settings.protocol}, held-out clips")
+    typer.echo(f"models and logits are in {outcome.folder}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="Name of a shipped model, or a model file.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus to measure on, by the name of its reader.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE[,VALUE]: keep such clips, for instance subject=01 or split=test."),
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="fused, audio or face.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV for the logits of each clip.")] = None,
+    from_logits: Annotated[Path | None, typer.Option(help="Measure a CSV of logits instead.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label set to measure in, for instance basic7.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure a model on a labelled corpus, or recompute figures from a file of logits."""
+    from avser import console
+
+    if from_logits is not None:
+        console.report_logits(from_logits, labels, as_json)
+    elif model is None or corpus is None or root is None:
+        raise typer.BadParameter("give MODEL with --corpus and --root, or --from-logits FILE")
+    else:
+        console.evaluate(model, corpus, root, only or [], modality, output, labels, as_json)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.")] = "av-base",
+) -> None:
+    """Show what a model is: labels, corpora, protocol, metrics, licence."""
+    from avser import console
+
+    console.print_model(model)
+
+
+@app.command()
+def models() -> None:
+    """List the shipped models."""
+    from avser import console
+
+    console.print_models()
+
+
+def _find_config(path: Path) -> Path:
+    """A config as given, or one that came with the package (`audio_ravdess8` or `configs/audio_ravdess8.yaml`)."""
+    if path.exists():
+        return path
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        for name in (path.name, f"{path.name}.yaml"):
+            if (folder / name).is_file():
+                return folder / name
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Settings of a model and its training: one YAML file, dotted overrides, and no key that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from avser.labels import label_set
+from avser.types import ConfigError
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class AudioInput(_Section):
+    """From sound to log-mel. Stored with the weights: prediction uses what training used.
+
+    Attributes:
+        rate: Hz. n_fft, hop: samples. fmin, fmax: Hz. n_mels: bands (HTK scale, triangles of height one).
+        trim_db: silence at both ends is cut below this distance to the loudest frame, in dB; None keeps it.
+        level_db: the remaining sound is scaled to this RMS level, dB of full scale.
+        min_speech: shorter sound than this after trimming counts as absent, in s.
+        floor_db: sound whose loudest frame lies below this level counts as absent, dB of full scale.
+        mean, std: what is subtracted from and divides the log-mel.
+        max_seconds: training cuts longer clips at random to this length, in s.
+    """
+
+    rate: int = 16_000
+    n_fft: int = 512
+    hop: int = 200
+    n_mels: int = 64
+    fmin: float = 50.0
+    fmax: float = 8_000.0
+    trim_db: float | None = 35.0
+    level_db: float = -26.0
+    min_speech: float = 0.25
+    floor_db: float = -60.0
+    mean: float = -4.4
+    std: float = 3.7
+    max_seconds: float = 2.4
+
+
+class FaceInput(_Section):
+    """From crops to the face network: side in pixels, frames looked at in a second of video."""
+
+    size: int = 48
+    fps: float = 10.0
+
+
+class Corpus(_Section):
+    """One corpus: the name of its reader, its folder under the data root, options of the reader."""
+
+    name: str
+    root: str
+    options: dict[str, Any] = {}
+    only: dict[str, list[str]] = {}
+
+
+class Network(_Section):
+    """A backbone by name with its options, and how frames are pooled (face only)."""
+
+    name: str
+    options: dict[str, Any] = {}
+    dropout: float = pydantic.Field(0.3, ge=0, lt=1)
+    pool: Literal["mean", "confidence"] = "confidence"
+
+
+class Augment(_Section):
+    """Augmentation, applied to training clips only. Zero switches a kind off.
+
+    Sound: `speed` largest relative change of tempo and pitch; `noise` share of clips with added noise at 5 to
+    30 dB; `band` share of clips low-passed (codecs, telephones); `time_masks`, `freq_masks` (SpecAugment, Park
+    et al. 2019) of at most `time_width` s and `freq_width` bands.
+    Faces: `flip`; `rotate` degrees; `shift` and `scale` relative; `light` (brightness, contrast) relative; `blur`
+    share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020).
+    Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
+    """
+
+    mixup: float = pydantic.Field(0.0, ge=0)
+    speed: float = 0.0
+    noise: float = 0.0
+    band: float = 0.0
+    time_masks: int = 0
+    time_width: float = 0.3
+    freq_masks: int = 0
+    freq_width: int = 10
+    flip: bool = False
+    rotate: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    light: float = 0.0
+    blur: float = 0.0
+    erase: float = 0.0
+
+
+class Training(_Section):
+    """How the network is fitted. `patience` counts epochs without a better validation UAR; 0 never stops early.
+
+    `votes` is the share of the annotators' votes in the target where a corpus has them, the rest is its label.
+    `average` is the decay of the moving average of the weights that is validated and kept; 0 takes the weights as
+    they are. `keep` takes the epoch with the best validation UAR, or the last one.
+    """
+
+    epochs: int = pydantic.Field(30, ge=1)
+    batch_size: int = pydantic.Field(32, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = pydantic.Field(1e-3, gt=0)
+    weight_decay: float = pydantic.Field(1e-2, ge=0)
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    label_smoothing: float = pydantic.Field(0.0, ge=0, lt=1)
+    votes: float = pydantic.Field(0.5, ge=0, le=1)
+    average: float = pydantic.Field(0.0, ge=0, lt=1)
+    patience: int = pydantic.Field(0, ge=0)
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["32", "bf16"] = "32"
+
+
+class Config(_Section):
+    """One model: which branch, which labels, which data under which protocol, which network, how trained."""
+
+    name: str
+    branch: Literal["audio", "face"]
+    labels: str
+    corpora: list[Corpus]
+    protocol: str
+    folds: list[int] | None = None
+    exclude: list[str] = []
+    validation: int = pydantic.Field(4, ge=1)
+    audio: AudioInput = AudioInput()
+    face: FaceInput = FaceInput()
+    network: Network
+    augment: Augment = Augment()
+    training: Training = Training()
+    seed: int = 0
+
+    @pydantic.field_validator("labels")
+    @classmethod
+    def _known_labels(cls, name: str) -> str:
+        try:
+            label_set(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None  # which pydantic turns into an error that names the key
+        return name
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file and lay `key.sub=value` overrides over it (values are read as YAML).
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not valid.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a config ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no settings; a config is a YAML mapping")
+    values.setdefault("name", path.stem)
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: Mapping[str, Any], source: str) -> Config:
+    """Settings from plain values; `source` is named in the error.
+
+    Raises:
+        ConfigError: a key is unknown or a value is not valid.
+    """
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{source}: {_sentence(error)}") from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not of the form key=value, for instance training.epochs=10")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} holds no further settings")
+    try:
+        values[last] = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+
+
+def _sentence(error: pydantic.ValidationError) -> str:
+    errors = error.errors()
+    # A misspelt key leaves the one that was meant missing: the spelling is what to tell.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    known = _known_keys(first["loc"][:-1])
+    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
+    return f"unknown key {where!r}; {hint}"
+
+
+def _known_keys(parents: Iterable[str | int]) -> list[str]:
+    section: type[pydantic.BaseModel] = Config
+    for parent in parents:
+        if isinstance(parent, int):
+            continue
+        annotation = section.model_fields[parent].annotation
+        section = Corpus if parent == "corpora" else annotation
+    return list(section.model_fields)

@@ -1,0 +1,242 @@
+"""From clips to batches: decoded once and cached, augmented on the fly, padded with a mask.
+
+The way up to the network is that of prediction: `media`, `faces` and `features`. Only augmentation is added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+
+from avser import augment, datasets, faces, features, media
+from avser.config import AudioInput, Config, FaceInput
+from avser.labels import distribution, label_set, place
+from avser.types import AvserError, Clip, ConfigError, DataError
+
+RUN_BATCH = 64
+MAX_FRAMES = 32
+"""Frames of a video clip that one training example holds at most, evenly spread."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip ready for a branch: `inputs` is sound (S,) float32 or crops (N, H, W, 3) uint8; `target` (C,)."""
+
+    clip: Clip
+    inputs: np.ndarray
+    target: np.ndarray
+
+
+def scan(config: Config, data_root: Path | None) -> list[Clip]:
+    """All clips of a config's corpora that have a place in its labels.
+
+    Raises:
+        ConfigError: no data folder is given, neither as argument nor by the variable AVSER_DATA.
+        DataError: a corpus is not where the config says, or none of its clips can be used.
+    """
+    root = data_root or (Path(os.environ["AVSER_DATA"]) if os.environ.get("AVSER_DATA") else None)
+    if root is None:
+        raise ConfigError("no data folder: give --data-root DIR or set the variable AVSER_DATA")
+    labels = label_set(config.labels)
+    clips: list[Clip] = []
+    for corpus in config.corpora:
+        found = datasets.scan(corpus.name, root / corpus.root, **corpus.options)
+        kept = [
+            clip
+            for clip in found
+            if place(clip.label, labels) is not None
+            and all(clip.info.get(key) in allowed for key, allowed in corpus.only.items())
+        ]
+        if not kept:
+            raise DataError(f"{root / corpus.root}: none of its {len(found)} clips has a label of {config.labels}")
+        clips += kept
+    return clips
+
+
+def load_examples(
+    config: Config,
+    clips: Sequence[Clip],
+    *,
+    votes: float = 0.0,
+    progress: Callable[[Iterable[Clip]], Iterable[Clip]] = iter,
+) -> tuple[list[Example], list[str]]:
+    """Decode clips for a branch.
+
+    Args:
+        votes: share of the annotators' votes in the target; the rest is the corpus label.
+        progress: wraps the clips to show how far it is.
+
+    Returns:
+        The examples, and a sentence for each clip that had to be left out (unreadable, silent, no face).
+    """
+    labels = label_set(config.labels)
+    examples, left_out = [], []
+    for clip in progress(clips):
+        try:
+            inputs = _sound(clip, config.audio) if config.branch == "audio" else _crops(clip, config.face)
+        except AvserError as error:
+            left_out.append(str(error))
+            continue
+        if inputs is None:
+            left_out.append(f"{clip.path}: no {'sound' if config.branch == 'audio' else 'face'} found")
+            continue
+        examples.append(Example(clip, inputs, _target(clip, labels, votes)))
+    return examples, left_out
+
+
+def _target(clip: Clip, labels: Sequence[str], votes: float) -> np.ndarray:
+    target = np.zeros(len(labels), np.float32)
+    target[place(clip.label, labels)] = 1.0
+    voted = distribution(clip.votes, labels) if votes and clip.votes else None
+    return target if voted is None else (1 - votes) * target + votes * voted
+
+
+# Inputs, decoded once
+
+
+def cache_folder() -> Path:
+    """Where decoded sound and crops are kept: AVSER_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
+
+
+def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array from the cache, keyed by the file's content and the settings; made and stored if not there."""
+    digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
+    digest.update(f"{clip.start}|{clip.end}|{settings}".encode())
+    key = digest.hexdigest()
+    path = cache_folder() / key[:2] / f"{key}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        pass  # not there yet, or cut short by a crash: made anew
+    array = make()
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, array)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full or read-only disk costs speed, not the result
+    return array
+
+
+def _sound(clip: Clip, params: AudioInput) -> np.ndarray | None:
+    def decode() -> np.ndarray:
+        track = media.read_audio(clip.path, params.rate, clip.start, clip.end)
+        return np.round(track.samples.clip(-1, 1) * 32767).astype(np.int16)
+
+    samples = _cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
+    return features.prepare(samples, params)
+
+
+CROP_SIDE = 128
+"""Pictures up to this side (px) are taken for face crops already; larger ones are searched for a face."""
+
+
+def is_picture(clip: Clip) -> bool:
+    """Whether a clip is a single picture, as a file or as a row of a table."""
+    return clip.row is not None or clip.path.suffix.lower() in datasets.IMAGE_SUFFIXES
+
+
+def _crops(clip: Clip, params: FaceInput) -> np.ndarray | None:
+    if is_picture(clip):
+        return _picture(datasets.load_image(clip), params.size)
+
+    def follow() -> np.ndarray:
+        frames = media.iter_frames(clip.path, fps=params.fps, start=clip.start, end=clip.end)
+        longest = max(faces.track_faces(frames, params.size), key=len, default=None)
+        return np.zeros((0, params.size, params.size, 3), np.uint8) if longest is None else longest.crops
+
+    crops = _cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
+    if len(crops) > MAX_FRAMES:
+        crops = crops[np.linspace(0, len(crops) - 1, MAX_FRAMES).round().astype(int)]
+    return crops if len(crops) else None
+
+
+def _picture(image: np.ndarray, size: int) -> np.ndarray | None:
+    """A picture (H, W, 3) as one crop (1, size, size, 3); None if it is large and shows no face."""
+    if max(image.shape[:2]) <= CROP_SIDE:
+        if image.shape[:2] == (size, size):
+            return image[None]
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        x = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+        return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    found = max(_detector().detect(image), key=lambda face: face.score, default=None)
+    return None if found is None else faces.align(image, found.left_eye, found.right_eye, size)[None]
+
+
+@lru_cache(maxsize=1)
+def _detector() -> faces.FaceDetector:
+    return faces.FaceDetector()
+
+
+# Batches
+
+
+class ExampleDataset(torch.utils.data.Dataset):
+    """Examples as torch wants them; sound is cut and its speed changed here, where lengths still differ."""
+
+    def __init__(self, examples: Sequence[Example], config: Config, training: bool) -> None:
+        self.examples, self.config, self.training = examples, config, training
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        example = self.examples[index]
+        inputs = torch.from_numpy(example.inputs)
+        if self.config.branch == "audio" and self.training:
+            inputs = augment.change_speed(inputs, self.config.augment.speed)
+            inputs = augment.cut(inputs, int(self.config.audio.max_seconds * self.config.audio.rate))
+        return index, inputs, torch.from_numpy(example.target)
+
+
+def collate(items: Sequence[tuple[int, torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch: `inputs` padded with zeros along the first axis, `lengths` (B,), `targets` (B, C), `index` (B,)."""
+    index, inputs, targets = zip(*items, strict=True)
+    lengths = torch.tensor([len(x) for x in inputs])
+    padded = torch.nn.utils.rnn.pad_sequence(list(inputs), batch_first=True)
+    return {"inputs": padded, "lengths": lengths, "targets": torch.stack(targets), "index": torch.tensor(index)}
+
+
+def network_inputs(
+    batch: dict[str, torch.Tensor], config: Config, training: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the branch takes from a batch: (mel, lengths) or (faces, mask), augmented when training."""
+    inputs, lengths, settings = batch["inputs"], batch["lengths"], config.augment
+    if config.branch == "audio":
+        if training:
+            inputs = augment.add_noise(inputs, lengths, settings.noise)
+            inputs = augment.low_pass(inputs, settings.band, config.audio.rate)
+        mel, lengths = features.log_mel_batch(inputs, lengths, config.audio)  # (B, 1, M, T), (B,)
+        if training:
+            seconds = config.audio.hop / config.audio.rate
+            mel = augment.mask_spectrogram(mel, lengths, settings, int(settings.time_width / seconds))
+        return mel, lengths
+    mask = torch.arange(inputs.shape[1])[None, :] < lengths.cpu()[:, None]  # (B, N)
+    pictures = inputs.permute(0, 1, 4, 2, 3).float() / 255  # (B, N, 3, H, W)
+    if training:
+        pictures = augment.augment_faces(pictures, settings)
+    return pictures, mask.to(inputs.device)
+
+
+@torch.inference_mode()
+def run_network(network: torch.nn.Module, config: Config, examples: Sequence[Example]) -> np.ndarray:
+    """Logits (N, C) of a branch for examples, in their order; those of like length share a batch."""
+    network.eval()
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].inputs))
+    dataset = ExampleDataset(examples, config, training=False)
+    logits = np.zeros((len(examples), len(label_set(config.labels))))
+    for start in range(0, len(order), RUN_BATCH):
+        batch = collate([dataset[i] for i in order[start : start + RUN_BATCH]])
+        logits[batch["index"].numpy()] = network(*network_inputs(batch, config, training=False)).float().numpy()
+    return logits

@@ -1,0 +1,97 @@
+"""From sound to what a network sees: trimming, level, log-mel. One way for training and prediction."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from avser.config import AudioInput
+
+
+def prepare(samples: np.ndarray, params: AudioInput) -> np.ndarray | None:
+    """Cut silence at both ends and bring the sound to a common level.
+
+    Args:
+        samples: (S,) float32 in [-1, 1] at `params.rate`.
+
+    Returns:
+        (S',) float32, or None where there is no sound to speak of (absent, not silent input to a network).
+    """
+    level = _frame_level_db(samples, params.hop)
+    if not len(level) or level.max() < params.floor_db:
+        return None
+    if params.trim_db is not None:
+        loud = np.flatnonzero(level > level.max() - params.trim_db)
+        samples = samples[loud[0] * params.hop : (loud[-1] + 1) * params.hop]
+    if len(samples) < params.min_speech * params.rate:
+        return None
+    rms = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
+    return (samples * (10 ** (params.level_db / 20) / rms)).astype(np.float32)
+
+
+def _frame_level_db(samples: np.ndarray, hop: int) -> np.ndarray:
+    """RMS level of consecutive frames of `hop` samples, dB of full scale, (S // hop,)."""
+    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    return 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-12)
+
+
+@lru_cache(maxsize=8)
+def mel_matrix(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> torch.Tensor:
+    """Triangular mel filters on the HTK scale, not normalised by area, (n_fft // 2 + 1, n_mels)."""
+
+    def to_mel(hz: torch.Tensor) -> torch.Tensor:
+        return 2595.0 * torch.log10(1.0 + hz / 700.0)
+
+    low, high = to_mel(torch.tensor([fmin, fmax], dtype=torch.float64))
+    corners = 700.0 * (10.0 ** (torch.linspace(low, high, n_mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    bins = torch.linspace(0, rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    slopes = corners[None, :] - bins[:, None]  # (F, M + 2)
+    widths = corners.diff()
+    rising = -slopes[:, :-2] / widths[:-1]
+    falling = slopes[:, 2:] / widths[1:]
+    return torch.minimum(rising, falling).clamp(min=0).float()  # (F, M)
+
+
+def log_mel(samples: torch.Tensor, params: AudioInput) -> torch.Tensor:
+    """Normalised log-mel spectrogram.
+
+    Agrees with librosa (`htk=True, norm=None`) and torchaudio (`mel_scale="htk", norm=None`) before `mean` and
+    `std` are applied.
+
+    Args:
+        samples: (B, S) float32.
+
+    Returns:
+        (B, 1, M, T) with T = S // hop + 1.
+    """
+    window = torch.hann_window(params.n_fft, device=samples.device)
+    spectrum = torch.stft(
+        samples, params.n_fft, params.hop, window=window, center=True, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
+    matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax).to(samples.device)
+    mel = torch.log(torch.einsum("bft,fm->bmt", power, matrix) + 1e-6)  # (B, M, T)
+    return ((mel - params.mean) / params.std).unsqueeze(1)  # (B, 1, M, T)
+
+
+TAIL = 0.3
+"""Silence behind the longest sound of a batch, s, so that convolutions see the same end in any batch."""
+
+
+def log_mel_batch(
+    samples: torch.Tensor, lengths: torch.Tensor, params: AudioInput
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prepared sounds of different lengths as one batch for a network.
+
+    Args:
+        samples: (B, S), zeros behind each sound's end.
+        lengths: (B,) valid samples.
+
+    Returns:
+        Log-mel (B, 1, M, T), and the valid frames of each, (B,).
+    """
+    padded = torch.nn.functional.pad(samples, (0, int(TAIL * params.rate)))
+    return log_mel(padded, params), lengths // params.hop + 1

@@ -1,0 +1,351 @@
+"""Recognizer: a media file in, a `Result` out. It streams; what it keeps is a few numbers a frame."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avser import checkpoint, features, media
+from avser.checkpoint import Branch, Checkpoint
+from avser.faces import FaceDetector, FaceFollower
+from avser.models.fusion import Calibration, FusionRule, Mean
+from avser.types import AudioTrack, ConfigError, MediaInfo, ModelError, Prediction, Result
+
+MODALITIES = ("fused", "audio", "face")
+LOOK_HEIGHT = 720
+"""Height in px to which larger pictures are scaled before faces are looked for."""
+BATCH = 32
+
+Progress = Callable[[float], None]
+"""Called with the second of the file that has been reached."""
+
+
+def load_model(name: str | Path = "av-base") -> Recognizer:
+    """A recognizer with the weights of a shipped model (by name) or of a model file (by path).
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged or foreign.
+    """
+    return Recognizer(checkpoint.load(name))
+
+
+def window_grid(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
+    """Windows over a file, as (start, end) in s: one every `hop`, the last one flush with the end.
+
+    >>> window_grid(4.5, 3.0, 1.0)
+    [(0.0, 3.0), (1.0, 4.0), (1.5, 4.5)]
+    >>> window_grid(2.0, 3.0, 1.0)
+    [(0.0, 2.0)]
+    """
+    if duration <= window:
+        return [(0.0, duration)]
+    count = math.floor((duration - window) / hop + 1e-9) + 1
+    grid = [(k * hop, k * hop + window) for k in range(count)]
+    if duration - grid[-1][1] > 1e-3:
+        grid.append((duration - window, duration))
+    return grid
+
+
+@dataclass(frozen=True)
+class _Voice:
+    """What the audio branch said: logits (C,) by window, None where there was no sound; end of the sound in s."""
+
+    logits: dict[tuple[float, float], np.ndarray | None]
+    end: float
+
+
+@dataclass(frozen=True)
+class _Face:
+    """What the face branch said of each frame with a face: times (N,), tracks (N,), logits (N, C); end in s."""
+
+    times: np.ndarray
+    tracks: np.ndarray
+    logits: np.ndarray
+    end: float
+
+
+class Recognizer:
+    """Predicts expressed emotions with one loaded model.
+
+    Attributes:
+        name, version: of the model.
+        labels: the emotions, in the order of every distribution.
+    """
+
+    def __init__(self, model: Checkpoint) -> None:
+        self.checkpoint = model
+        self.name: str = model.meta.get("name", model.path.stem)
+        self.version: str = model.meta.get("version", "")
+        self.fusion: FusionRule = model.fusion or _lone(model)
+        self.labels: tuple[str, ...] = self.fusion.labels
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What can be asked of this model."""
+        return MODALITIES if self.checkpoint.kind == "fused" else (self.checkpoint.kind,)
+
+    def predict(
+        self,
+        path: str | Path,
+        modality: str | None = None,
+        window: float = 3.0,
+        hop: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Find the emotions expressed in a media file.
+
+        Each window of `window` s, one every `hop` s, gets a distribution per modality and a fused one. The file as
+        a whole gets, per modality, the average of log-probabilities over its windows (voice) or frames (face),
+        fused in the same way. Where there is nothing to go by, the label is None and the reason is given.
+
+        Args:
+            path: a video or audio file.
+            modality: fused, audio or face; by default all that the model has.
+
+        Raises:
+            MediaError: the file cannot be read.
+            ModelError: the model does not have this modality.
+            ConfigError: the modality is unknown, or window or hop is not above zero.
+        """
+        modality = self.check(modality, window, hop)
+        path = Path(path)
+        info = media.probe(path)
+        report = progress or (lambda second: None)
+        with torch.inference_mode():
+            face = self._look(path, info, report) if modality != "audio" else None
+            seen = face.end if face else 0.0
+            voice = self._listen(path, info, window, hop, seen, report) if modality != "face" else None
+        duration = max(seen, voice.end if voice else 0.0)
+        if duration <= 0:
+            duration = info.duration or 0.0
+        grid = window_grid(duration, window, hop)
+        missing = _missing(info, modality)
+        predictions = [self._window(start, end, voice, face, missing) for start, end in grid]
+        return Result(
+            path=path,
+            media=info if info.duration else dataclasses.replace(info, duration=round(duration, 3)),
+            labels=self.labels,
+            predictions=tuple(predictions),
+            overall=self._overall(duration, voice, face, missing),
+            model=self.name,
+            model_version=self.version,
+            modality=modality,
+        )
+
+    def check(self, modality: str | None, window: float = 3.0, hop: float = 1.0) -> str:
+        """The modality that `predict` would use with these settings; its errors without a file."""
+        if not (0 < window < math.inf and 0 < hop < math.inf):
+            raise ConfigError(f"window ({window:g} s) and hop ({hop:g} s) must be above zero")
+        if modality is None:
+            return self.modalities[0]
+        if modality not in MODALITIES:
+            raise ConfigError(f"unknown modality {modality!r}: choose from {', '.join(MODALITIES)}")
+        if modality not in self.modalities:
+            raise ModelError(
+                f"model {self.name!r} knows the {self.checkpoint.kind} only; choose a fused model for {modality!r}"
+            )
+        return modality
+
+    # The two branches along the file
+
+    def _listen(
+        self, path: Path, info: MediaInfo, window: float, hop: float, seen: float, report: Progress
+    ) -> _Voice:
+        branch = self.checkpoint.branches["audio"]
+        if not info.has_audio:
+            return _Voice({}, 0.0)
+        sounds: list[tuple[tuple[float, float], np.ndarray | None]] = []
+        logits: dict[tuple[float, float], np.ndarray | None] = {}
+
+        def flush() -> None:
+            logits.update(_hear(branch, sounds))
+            sounds.clear()
+
+        end = 0.0
+        params = branch.config.audio
+        with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
+            for start, stop, track in _audio_windows(path, params.rate, window, hop, seen):
+                end = max(end, track.end)
+                sounds.append(((start, stop), features.prepare(track.between(start, stop).samples, params)))
+                report(stop)
+                if len(sounds) >= BATCH:
+                    flush()
+        flush()
+        return _Voice(logits, end)
+
+    def _look(self, path: Path, info: MediaInfo, report: Progress) -> _Face:
+        branch = self.checkpoint.branches["face"]
+        times, tracks, crops, logits = [], [], [], []
+        end = 0.0
+
+        def flush() -> None:
+            if crops:
+                faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
+                logits.append(branch.network.frames(faces).double().numpy())
+                crops.clear()
+
+        if info.has_video:
+            params = branch.config.face
+            # a stream that is announced, but empty, shows no face
+            with FaceDetector() as detector, contextlib.suppress(media.NoStreamError):
+                follower = FaceFollower(params.size, detector)
+                for frame in media.iter_frames(path, fps=params.fps, height=LOOK_HEIGHT):
+                    end = frame.time
+                    report(frame.time)
+                    sample = follower.update(frame)
+                    if sample is None:
+                        continue
+                    times.append(sample.time)
+                    tracks.append(sample.track)
+                    crops.append(sample.crop)
+                    if len(crops) >= BATCH:
+                        flush()
+            flush()
+            # the last picture is shown until the end of the stream, which the header tells best
+            end = max(
+                end + float(1 / info.fps) if info.fps else end, 0.0 if info.has_audio else info.duration or 0.0
+            )
+        classes = len(branch.labels)
+        return _Face(
+            np.array(times),
+            np.array(tracks, int),
+            np.concatenate(logits) if logits else np.zeros((0, classes)),
+            end,
+        )
+
+    # From logits to predictions
+
+    def _window(
+        self, start: float, end: float, voice: _Voice | None, face: _Face | None, missing: list[str]
+    ) -> Prediction:
+        said: dict[str, np.ndarray] = {}
+        if voice is not None and (heard := voice.logits.get((start, end))) is not None:
+            said["audio"] = self._calibrated("audio", heard)
+        frames, track = 0, None
+        if face is not None:
+            inside = slice(*np.searchsorted(face.times, (start, end)))
+            frames = len(face.times[inside])
+            if frames:
+                track = int(np.bincount(face.tracks[inside]).argmax())
+                said["face"] = self._calibrated("face", self._pool(face.logits[inside]))
+        return self._decide(start, end, track, said, frames, missing)
+
+    def _overall(
+        self, duration: float, voice: _Voice | None, face: _Face | None, missing: list[str]
+    ) -> Prediction:
+        said: dict[str, np.ndarray] = {}
+        heard = [x for x in voice.logits.values() if x is not None] if voice is not None else []
+        if heard:
+            said["audio"] = _normalised(np.mean([self._calibrated("audio", x) for x in heard], axis=0))
+        frames, track = 0, None
+        if face is not None and len(face.times):
+            frames = len(face.times)
+            track = int(np.bincount(face.tracks).argmax())
+            said["face"] = self._calibrated("face", self._pool(face.logits))
+        return self._decide(0.0, duration, track, said, frames, missing)
+
+    def _pool(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of frames (N, C) to those of the window (C,)."""
+        stacked = torch.from_numpy(logits)[None]
+        mask = torch.ones(stacked.shape[:2], dtype=torch.bool)
+        return self.checkpoint.branches["face"].network.pool(stacked, mask)[0].numpy()
+
+    def _calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
+        """A branch's logits (C',) as log-probabilities over the model's labels (C,)."""
+        return self.fusion.calibrate({name: torch.from_numpy(logits)[None]})[name][0].numpy()
+
+    def _decide(
+        self,
+        start: float,
+        end: float,
+        track: int | None,
+        said: dict[str, np.ndarray],
+        frames: int,
+        missing: list[str],
+    ) -> Prediction:
+        if not said:
+            return Prediction(start, end, None, None, None, reason=" and ".join(missing), face_frames=frames)
+        names = self.fusion.branches
+        absent = np.full(len(self.labels), np.nan)
+        logs = torch.from_numpy(np.stack([said.get(name, absent) for name in names]))[None]  # (1, K, C)
+        present = torch.tensor([[name in said for name in names]])
+        probs = self.fusion(logs, present)[0].exp().numpy()
+        weights = self.fusion.weights(present)[0].tolist()
+        return Prediction(
+            start=start,
+            end=end,
+            track=track,
+            probs=probs,
+            label=self.labels[int(probs.argmax())],
+            modalities={name: np.exp(said[name]) for name in names if name in said},
+            weights={name: weight for name, weight in zip(names, weights, strict=True) if name in said},
+            face_frames=frames,
+        )
+
+
+def _lone(model: Checkpoint) -> FusionRule:
+    """The rule for a model of one branch: that branch, calibrated."""
+    meta = model.branches[model.kind].meta
+    labels = tuple(meta["labels"])
+    return Mean(labels, {model.kind: Calibration(labels, float(meta.get("temperature", 1.0)))})
+
+
+def _audio_windows(
+    path: Path, rate: int, window: float, hop: float, seen: float
+) -> Iterator[tuple[float, float, AudioTrack]]:
+    """Each window of the grid with a stretch of sound that covers it, reading the sound once.
+
+    Args:
+        seen: end of the video, in s; the grid goes on to the later of the two ends.
+    """
+    held = AudioTrack(np.zeros(0, np.float32), rate)
+    count = 0  # windows of the grid that have been handed out
+    for block in media.iter_audio(path, rate):
+        samples = np.concatenate([held.samples, block.samples]) if len(held.samples) else block.samples
+        held = AudioTrack(samples, rate, held.start if len(held.samples) else block.start)
+        while count * hop + window <= held.end:
+            yield count * hop, count * hop + window, held
+            count += 1
+        # the window that is flush with the end may begin one hop before the next one of the grid
+        held = held.between(min((count - 1) * hop, held.end - window - hop), held.end)
+    duration = max(held.end, seen)
+    for start, end in window_grid(duration, window, hop)[count:]:
+        yield start, end, held
+
+
+def _hear(
+    branch: Branch, sounds: Iterable[tuple[tuple[float, float], np.ndarray | None]]
+) -> dict[tuple[float, float], np.ndarray | None]:
+    """Logits of prepared windows, None where there is no sound to speak of."""
+    logits: dict[tuple[float, float], np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
+    audible = [(key, sound) for key, sound in sounds if sound is not None]
+    if audible:
+        samples = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(sound) for _, sound in audible], batch_first=True
+        )
+        lengths = torch.tensor([len(sound) for _, sound in audible])
+        rows = branch.network(*features.log_mel_batch(samples, lengths, branch.config.audio)).double().numpy()
+        for (key, _), row in zip(audible, rows, strict=True):
+            logits[key] = row
+    return logits
+
+
+def _normalised(logs: np.ndarray) -> np.ndarray:
+    return logs - np.logaddexp.reduce(logs)
+
+
+def _missing(info: MediaInfo, modality: str) -> list[str]:
+    """What a window without evidence lacks, in words."""
+    reasons = []
+    if modality != "face":
+        reasons.append("no sound that could be speech" if info.has_audio else "no audio track")
+    if modality != "audio":
+        reasons.append("no face seen" if info.has_video else "no video")
+    return reasons
