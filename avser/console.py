@@ -87,7 +87,7 @@ def _cells(labels: Sequence[str], p: Prediction, time: str | None = None) -> lis
     said = [_said(labels, p, name) for name in ("audio", "face")]
     time = time or f"{p.start:.1f} – {p.end:.1f}"
     if p.label is None:
-        return [Text(time), Text("–"), Text(p.reason or "", style="dim"), *said]
+        return [Text(time), Text("–"), Text(""), Text(p.reason or "", style="dim"), Text("")]
     return [
         Text(time),
         Text(p.label, style=f"bold {COLOURS.get(p.label, '')}"),
@@ -97,14 +97,13 @@ def _cells(labels: Sequence[str], p: Prediction, time: str | None = None) -> lis
 
 
 def _said(labels: Sequence[str], p: Prediction, name: str) -> Text:
-    """The two likeliest emotions of one modality and its weight, or a dash."""
+    """The likeliest emotion of one modality and its weight, or a dash."""
     if name not in p.modalities:
         return Text("–", style="dim")
     probs = p.modalities[name]
-    text = Text()
-    for index in np.argsort(probs)[::-1][:2]:
-        text.append(f"{labels[index]} {probs[index]:.0%}  ", style=COLOURS.get(labels[index], ""))
-    return text.append(f"(weight {p.weights[name]:.2f})", style="dim")
+    best = int(np.argmax(probs))
+    text = Text(f"{labels[best]} {probs[best]:.0%}", style=COLOURS.get(labels[best], ""))
+    return text.append(f"  × {p.weights[name]:.2f}", style="dim")
 
 
 def print_report(report: metrics.Report, title: str, out: Console | None = None) -> None:

@@ -21,7 +21,9 @@ _operators: torch.library.Library | None = None
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, with `nms` in plain torch where its C++ operators do not load.
+    """torchvision; where its C++ operators do not load, with the one its import needs (`nms`) in plain torch.
+
+    Transforms and networks work either way, the functions of `torchvision.ops` that are C++ do not.
 
     Raises:
         MissingExtraError: torchvision is not installed.

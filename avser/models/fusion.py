@@ -147,6 +147,38 @@ class Mean(Weighted):
         return FusionRule.settings(self)
 
 
+def fit_calibration(
+    branch_labels: Sequence[str],
+    log_prior: Sequence[float],
+    shared: Sequence[str],
+    logits: np.ndarray,
+    targets: np.ndarray,
+) -> Calibration:
+    """Temperature and prior of a branch with the least balanced negative log-likelihood on validation clips.
+
+    Balanced: every emotion of the shared labels counts alike, however often it occurs.
+
+    Args:
+        log_prior: log-frequencies of the branch's labels in training, (C',).
+        logits: (N, C') of validation clips. targets: (N,) over the shared labels.
+    """
+    frequencies = np.zeros(len(shared))
+    for label, log in zip(branch_labels, log_prior, strict=True):
+        if (index := place(label, shared)) is not None:
+            frequencies[index] += np.exp(log)
+    shared_prior = tuple(round(float(x), 4) for x in np.log(frequencies / frequencies.sum()))
+    weight = 1 / np.bincount(targets, minlength=len(shared)).clip(1)[targets]
+    best: tuple[float, Calibration] | None = None
+    for prior in (0.0, 0.25, 0.5, 0.75, 1.0):
+        for temperature in np.geomspace(0.3, 4.0, 53):
+            choice = Calibration(tuple(branch_labels), round(float(temperature), 4), prior, shared_prior)
+            logs = choice(torch.from_numpy(logits), shared).numpy()
+            loss = -float(np.average(logs[np.arange(len(targets)), targets], weights=weight))
+            if best is None or loss < best[0]:
+                best = (loss, choice)
+    return best[1]
+
+
 def fit_weighted(
     labels: Sequence[str],
     calibrations: Mapping[str, Calibration],
