@@ -114,7 +114,7 @@ def _blur(x: torch.Tensor, chance: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def _erase(x: torch.Tensor, share: float) -> torch.Tensor:
-    """Random erasing (Zhong et al. 2020): a patch of up to a third of each side becomes one random grey."""
+    """Random erasing (Zhong et al. 2020): 10 to 40 % of each side become one random grey."""
     if not share:
         return x
     count, _, height, width = x.shape

@@ -31,6 +31,7 @@ import safetensors.torch
 import torch
 
 from avser.config import Config, parse_config
+from avser.labels import label_set
 from avser.models import AudioBranch, FaceBranch, build_model
 from avser.models.fusion import FusionRule, build_fusion
 from avser.types import ConfigError, ModelError
@@ -94,8 +95,11 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
-    temporary.replace(path)
+    try:
+        safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def weight_folders() -> list[Path]:
@@ -146,7 +150,7 @@ def read_header(path: Path) -> dict:
         raise ModelError(f"{path}: holds weights, but not of avser; train one with 'avser train'")
     try:
         header = json.loads(text)
-        number, kind = header["format"], header["kind"]
+        number, kind = int(header["format"]), header["kind"]
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{path}: its description is damaged; copy the file again") from None
     if number > FORMAT:
@@ -154,6 +158,10 @@ def read_header(path: Path) -> dict:
     if kind not in ("audio", "face", "fused"):
         raise ModelError(f"{path}: unknown kind of model {kind!r}; update avser")
     return header
+
+
+_UNFIT = (safetensors.SafetensorError, ConfigError, ModelError)
+_UNFIT += (AttributeError, KeyError, TypeError, ValueError, RuntimeError)  # of a header that is not as it must be
 
 
 def load(name: str | Path) -> Checkpoint:
@@ -173,7 +181,7 @@ def load(name: str | Path) -> Checkpoint:
             for key, meta in header["branches"].items()
         }
         return Checkpoint(path, header, branches, build_fusion(header["fusion"]))
-    except (safetensors.SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: weights and description do not fit ({reason}); copy the file again") from None
 
@@ -181,5 +189,7 @@ def load(name: str | Path) -> Checkpoint:
 def _branch(meta: dict, tensors: dict[str, torch.Tensor], path: Path) -> Branch:
     config = parse_config(meta["config"], str(path))
     network = build_model(config)
+    if tuple(meta["labels"]) != label_set(config.labels):
+        raise ValueError(f"its labels are not those of {config.labels}")
     network.load_state_dict(tensors)
     return Branch(network.eval(), config, meta)

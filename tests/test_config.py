@@ -1,0 +1,164 @@
+"""Settings: what is laid over what, and one clear sentence for what is not valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avser.config import AudioInput, load_config, parse_config
+from avser.labels import label_set
+from avser.models import build_model
+from avser.types import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+MINIMAL = """
+branch: audio
+labels: basic7
+protocol: random
+corpora:
+  - {name: emodb, root: emodb}
+network: {name: cnn_lstm}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_what_is_not_given_has_its_default(write):
+    config = load_config(write(MINIMAL))
+    assert config.name == "mine"  # the file's stem
+    assert config.audio == AudioInput()
+    assert (config.training.epochs, config.network.dropout, config.seed) == (30, 0.3, 0)
+
+
+def test_overrides_are_read_as_yaml(write):
+    overrides = [
+        *("training.epochs=3", "training.lr=2.0e-4", "audio.trim_db=null", "augment.flip=true"),
+        *("folds=[0, 2]", "name=a=b", "network.options={hidden: 16}", "network.options.layers=2"),
+    ]
+    config = load_config(write(MINIMAL), overrides)
+    assert (config.training.epochs, config.training.lr) == (3, 2e-4)
+    assert config.audio.trim_db is None
+    assert config.augment.flip is True
+    assert config.folds == [0, 2]
+    assert config.name == "a=b"
+    assert config.network.options == {"hidden": 16, "layers": 2}
+    assert config.network.name == "cnn_lstm"  # beside what was overridden
+
+
+def test_the_last_override_counts(write):
+    assert load_config(write(MINIMAL), ["seed=1", "seed=2"]).seed == 2
+
+
+def test_plain_values_and_back(write):
+    config = load_config(write(MINIMAL), ["augment.speed=0.1"])
+    assert parse_config(config.model_dump(mode="json"), "header") == config
+
+
+def test_a_config_cannot_be_changed(write):
+    with pytest.raises(ValueError, match="frozen"):
+        load_config(write(MINIMAL)).seed = 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
+        ("trainin.epochs=3", r"unknown key 'trainin'; did you mean 'training'\?"),
+        ("augment.mix_up=1", r"did you mean 'mixup'\?"),
+        ("face.zzz=1", "unknown key 'face.zzz'; known keys are size, fps"),
+        ("network.options=3", "network.options: .*dictionary"),
+        ("training.epochs=0", "training.epochs: .*greater than or equal to 1"),
+        ("training.epochs=many", "training.epochs: .*integer"),
+        ("training.lr=0", "training.lr: .*greater than 0"),
+        ("training.optimizer=lion", "training.optimizer: .*'adamw', 'adam' or 'sgd'"),
+        ("training.label_smoothing=1", "training.label_smoothing: .*less than 1"),
+        ("network.dropout=-0.1", "network.dropout: "),
+        ("branch=video", "branch: .*'audio' or 'face'"),
+        ("labels=basic8", "labels: unknown label set 'basic8': choose from basic7"),
+        ("corpora=[{name: emodb, rot: x}]", r"unknown key 'corpora.0.rot'; did you mean 'root'\?"),
+        ("corpora=[{name: emodb}]", "corpora.0.root: Field required"),
+        ("network={}", "network.name: Field required"),
+        ("training={1: 2}", "training"),
+    ],
+)
+def test_what_is_not_valid_is_one_sentence_that_names_file_and_key(write, override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(MINIMAL), [override])
+    assert "mine.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs", "not of the form key=value"),
+        ("=3", "not of the form key=value"),
+        ("seed.deeper=3", "'seed' holds no further settings"),
+        ("corpora.0.root=x", "'corpora' holds no further settings"),
+        ("seed=[", r"'\[' is not a YAML value"),
+        ("seed=2024-99-99", "is not a YAML value"),
+    ],
+)
+def test_an_override_that_is_none(write, override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(MINIMAL + "seed: 1\n"), [override])
+    assert override in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("branch: [audio", "is not valid YAML"),
+        ("seed: 2024-99-99", "is not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "is not valid YAML"),  # and is not executed
+        ("- audio", "holds no settings"),
+        ("", "holds no settings"),
+        ("1: 2", "Field required|string"),
+    ],
+)
+def test_a_file_that_is_no_config(write, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(text))
+    assert "mine.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"none.yaml: no such config file"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read as a config"):
+        load_config(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match=r"binary.yaml: cannot be read as a config"):
+        load_config(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_its_model_runs(path):
+    config = load_config(path)
+    network = build_model(config).eval()
+    with torch.inference_mode():
+        if config.branch == "audio":
+            logits = network(torch.randn(1, 1, config.audio.n_mels, 80))
+        else:
+            size = config.face.size
+            logits = network(torch.rand(1, 2, 3, size, size), torch.ones(1, 2, dtype=torch.bool))
+    assert logits.shape == (1, len(label_set(config.labels)))
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert 5 <= len(lines) <= 25  # a config holds only what differs
+
+
+def test_there_are_shipped_configs():
+    branches = {load_config(path).branch for path in CONFIGS}
+    assert branches == {"audio", "face"}

@@ -1,0 +1,196 @@
+"""Sound to log-mel: the same as librosa and torchaudio give, and the same at any level of recording."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avser import torchlibs
+from avser.config import AudioInput
+from avser.features import log_mel, log_mel_batch, mel_matrix, prepare
+from avser.types import MissingExtraError
+
+RATE = 16_000
+DEFAULT = AudioInput()
+OTHER = AudioInput(n_fft=1024, hop=160, n_mels=40, fmin=0.0, fmax=7_600.0)
+every_setting = pytest.mark.parametrize("params", [DEFAULT, OTHER], ids=["default", "other"])
+
+
+def tone(seconds: float, level_db: float, hz: float = 440.0) -> np.ndarray:
+    """A sine of this RMS level in dB of full scale."""
+    samples = np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)
+    return (10 ** (level_db / 20) * samples).astype(np.float32)
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def speech_like(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Coloured noise that comes and goes."""
+    rng = np.random.default_rng(seed)
+    n = round(seconds * RATE)
+    samples = np.convolve(rng.normal(size=n), np.ones(8) / 8, "same")
+    return (0.1 * samples * (1.1 + np.sin(np.arange(n) / RATE * 20))).astype(np.float32)
+
+
+def level_db(samples: np.ndarray) -> float:
+    return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)))
+
+
+def raw_log_mel(samples: np.ndarray, params: AudioInput) -> np.ndarray:
+    """Log-mel before mean and deviation are applied, (M, T)."""
+    mel = log_mel(torch.from_numpy(samples)[None], params)[0, 0]
+    return (mel * params.std + params.mean).numpy()
+
+
+# Agreement with other libraries
+
+
+@every_setting
+def test_mel_filters_agree_with_librosa(params):
+    librosa = pytest.importorskip("librosa")
+    theirs = librosa.filters.mel(
+        sr=params.rate,
+        n_fft=params.n_fft,
+        n_mels=params.n_mels,
+        fmin=params.fmin,
+        fmax=params.fmax,
+        htk=True,
+        norm=None,
+    )
+    ours = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax)
+    np.testing.assert_allclose(ours.T, theirs, atol=1e-5)
+
+
+@every_setting
+def test_log_mel_agrees_with_librosa(params):
+    librosa = pytest.importorskip("librosa")
+    samples = speech_like()
+    power = librosa.feature.melspectrogram(
+        y=samples, sr=params.rate, n_fft=params.n_fft, hop_length=params.hop, window="hann", center=True,
+        pad_mode="constant", power=2.0, n_mels=params.n_mels, fmin=params.fmin, fmax=params.fmax, htk=True,
+        norm=None,
+    )  # fmt: skip
+    np.testing.assert_allclose(raw_log_mel(samples, params), np.log(power + 1e-6), atol=1e-3)
+
+
+@every_setting
+def test_log_mel_agrees_with_torchaudio(params):
+    try:
+        torchaudio = torchlibs.import_torchaudio()
+    except MissingExtraError:
+        pytest.skip("torchaudio is not installed")
+    samples = speech_like()
+    theirs = torchaudio.transforms.MelSpectrogram(
+        sample_rate=params.rate, n_fft=params.n_fft, hop_length=params.hop, f_min=params.fmin, f_max=params.fmax,
+        n_mels=params.n_mels, power=2.0, center=True, pad_mode="constant", mel_scale="htk", norm=None,
+    )  # fmt: skip
+    expected = torch.log(theirs(torch.from_numpy(samples)) + 1e-6)
+    np.testing.assert_allclose(raw_log_mel(samples, params), expected, atol=1e-3)
+
+
+# Log-mel by itself
+
+
+@every_setting
+def test_filters_are_triangles_of_height_one_in_rising_order(params):
+    matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax)
+    assert matrix.shape == (params.n_fft // 2 + 1, params.n_mels)
+    assert ((matrix >= 0) & (matrix <= 1)).all()
+    assert (matrix.argmax(0).diff() >= 0).all()
+    hz = torch.linspace(0, params.rate / 2, len(matrix))
+    assert (matrix[(hz < params.fmin) | (hz > params.fmax)] == 0).all()
+
+
+@pytest.mark.parametrize("hz", [200, 1000, 4000])
+def test_a_tone_is_loudest_in_the_band_of_its_frequency(hz):
+    matrix = mel_matrix(RATE, DEFAULT.n_fft, DEFAULT.n_mels, DEFAULT.fmin, DEFAULT.fmax)
+    band = matrix[round(hz * DEFAULT.n_fft / RATE)].argmax()
+    assert abs(int(raw_log_mel(tone(0.5, -20, hz), DEFAULT)[:, 20].argmax()) - int(band)) <= 1
+
+
+@given(st.integers(1, 4000))
+def test_number_of_frames(size):
+    assert log_mel(torch.zeros(1, size), DEFAULT).shape == (1, 1, DEFAULT.n_mels, size // DEFAULT.hop + 1)
+
+
+def test_silence_has_a_floor():
+    mel = log_mel(torch.zeros(1, 1000), DEFAULT)
+    torch.testing.assert_close(mel, torch.full_like(mel, (np.log(1e-6) - DEFAULT.mean) / DEFAULT.std))
+
+
+def test_a_batch_of_different_lengths_holds_what_each_gives_alone():
+    sounds = [speech_like(seconds, seed) for seed, seconds in enumerate((0.5, 1.01, 0.3))]
+    sizes = torch.tensor([len(sound) for sound in sounds])
+    samples = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(sound) for sound in sounds], batch_first=True)
+    mel, lengths = log_mel_batch(samples, sizes, DEFAULT)
+    silent = (np.log(1e-6) - DEFAULT.mean) / DEFAULT.std
+    for i, sound in enumerate(sounds):
+        alone, length = log_mel_batch(torch.from_numpy(sound)[None], sizes[i : i + 1], DEFAULT)
+        assert length == lengths[i] == log_mel(torch.from_numpy(sound)[None], DEFAULT).shape[-1]
+        torch.testing.assert_close(mel[i, ..., : alone.shape[-1]], alone[0], rtol=0, atol=1e-4)
+        behind = mel[i, ..., lengths[i] + DEFAULT.n_fft // DEFAULT.hop :]  # windows without a sample of the sound
+        assert behind.shape[-1] > 20  # even behind the longest
+        torch.testing.assert_close(behind, torch.full_like(behind, silent))
+
+
+# What comes before
+
+
+def test_silence_at_both_ends_is_cut():
+    sound = tone(0.5, -20)
+    out = prepare(np.concatenate([silence(0.8), sound, silence(0.4)]), DEFAULT)
+    assert abs(len(out) - len(sound)) <= 2 * DEFAULT.hop
+
+
+def test_a_pause_inside_is_kept():
+    pause = np.concatenate([tone(0.3, -20), silence(0.5), tone(0.3, -20)])
+    assert abs(len(prepare(pause, DEFAULT)) - len(pause)) <= 2 * DEFAULT.hop
+
+
+@pytest.mark.parametrize(("below", "kept"), [(25, 1.0), (45, 0.5)])
+def test_how_far_below_the_loudest_counts_as_silence(below, kept):
+    sound = np.concatenate([tone(0.5, -15), tone(0.5, -15 - below)])
+    assert len(prepare(sound, DEFAULT)) / RATE == pytest.approx(kept, abs=0.03)
+    assert len(prepare(sound, DEFAULT.model_copy(update={"trim_db": None}))) == len(sound)
+
+
+@given(st.floats(-55, -3))
+def test_every_sound_gets_the_level_asked_for(level):
+    out = prepare(tone(0.4, level), DEFAULT)
+    assert out.dtype == np.float32
+    assert level_db(out) == pytest.approx(DEFAULT.level_db, abs=0.01)
+
+
+@given(st.floats(0.05, 4.0))
+def test_gain_makes_no_difference(gain):
+    sound = speech_like()
+    mels = [raw_log_mel(prepare((g * sound).astype(np.float32), DEFAULT), DEFAULT) for g in (1.0, gain)]
+    np.testing.assert_allclose(*mels, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        silence(1.0),
+        np.zeros(0, np.float32),
+        tone(0.01, -20),  # shorter than a frame
+        tone(0.2, -20),  # shorter than min_speech
+        np.concatenate([silence(1.0), tone(0.1, -20), silence(1.0)]),
+        tone(1.0, -70),  # below the floor
+    ],
+    ids=["silence", "nothing", "click", "short", "short after trimming", "faint"],
+)
+def test_no_sound_to_speak_of_is_absent(sound):
+    assert prepare(sound, DEFAULT) is None
+
+
+def test_the_input_is_not_changed():
+    sound = speech_like()
+    before = sound.copy()
+    prepare(sound, DEFAULT)
+    np.testing.assert_array_equal(sound, before)

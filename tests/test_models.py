@@ -1,0 +1,279 @@
+"""Every audio and face backbone of the registries: shapes, gradients, files, padding, and whether it can learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avser import checkpoint
+from avser.config import Config, parse_config
+from avser.labels import LABEL_SETS
+from avser.models import AudioBranch, FaceBranch, build_model
+from avser.models.audio import AUDIO_BACKBONES
+from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
+from avser.types import ConfigError
+
+TINY = {
+    "resnet_attention": {"widths": [4, 8, 8, 8], "features": 16},
+    "cnn_lstm": {"widths": [4, 8, 8, 8], "features": 16, "hidden": 8},
+    "resnet_face": {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]},
+    "ck_dcnn": {"dropout": 0.0},
+}
+"""Options that make a backbone small and free of dropout; without a line here it is tested as it is."""
+
+BACKBONES = [("audio", name) for name in AUDIO_BACKBONES] + [("face", name) for name in FACE_BACKBONES]
+CLASSES = len(LABEL_SETS["basic7"])
+REACH = 80
+"""Frames of log-mel beyond the end of a clip that convolutions may see at most."""
+
+every_backbone = pytest.mark.parametrize(("branch", "name"), BACKBONES)
+every_audio_backbone = pytest.mark.parametrize("name", AUDIO_BACKBONES)
+every_face_backbone = pytest.mark.parametrize("name", FACE_BACKBONES)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def make_config(branch: str, name: str, pool: str = "confidence", options: dict | None = None) -> Config:
+    values = {
+        "name": "test",
+        "branch": branch,
+        "labels": "basic7",
+        "corpora": [],
+        "protocol": "random",
+        "network": {"name": name, "options": TINY.get(name, {}) if options is None else options, "pool": pool},
+    }
+    values["network"]["dropout"] = 0.0
+    return parse_config(values, "test")
+
+
+def make(branch: str, name: str, **settings) -> AudioBranch | FaceBranch:
+    """A branch whose batch norms have seen something, so that their statistics are not those of a new layer."""
+    network = build_model(make_config(branch, name, **settings))
+    with torch.no_grad():
+        network(*inputs(branch, 8))
+    return network.eval()
+
+
+def inputs(branch: str, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the branch takes: clips of different lengths, the first one the longest."""
+    if branch == "audio":
+        lengths = torch.tensor([96, *torch.randint(30, 96, (batch - 1,)).tolist()])
+        return torch.randn(batch, 1, 64, 96), lengths
+    mask = torch.arange(4)[None, :] < torch.tensor([4, *torch.randint(1, 4, (batch - 1,)).tolist()])[:, None]
+    return torch.rand(batch, 4, 3, 48, 48), mask
+
+
+@every_backbone
+@pytest.mark.parametrize("options", [None, {}], ids=["tiny", "default"])
+def test_shapes(branch, name, options):
+    network = make(branch, name, options=options)
+    x, other = inputs(branch)
+    with torch.inference_mode():
+        assert network.backbone(x, other).shape == (3, network.backbone.features)
+        logits = network(x, other)
+    assert logits.shape == (3, CLASSES)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@every_audio_backbone
+@pytest.mark.parametrize("n_mels", [33, 40, 80])
+@pytest.mark.parametrize("steps", [1, 2, 7, 33])
+def test_audio_of_any_bands_and_length(name, n_mels, steps):
+    network = build_model(make_config("audio", name, options={**TINY.get(name, {}), "n_mels": n_mels})).eval()
+    with torch.inference_mode():
+        assert network(torch.randn(2, 1, n_mels, steps)).isfinite().all()
+        assert network(torch.randn(2, 1, n_mels, steps), torch.tensor([steps, 1])).isfinite().all()
+
+
+@every_face_backbone
+@pytest.mark.parametrize("size", [48, 64])
+def test_faces_of_another_size(name, size):
+    network = make("face", name)
+    with torch.inference_mode():
+        logits = network(torch.rand(2, 1, 3, size, size), torch.ones(2, 1, dtype=torch.bool))
+    assert logits.shape == (2, CLASSES)
+
+
+@every_backbone
+def test_finite_gradients_reach_every_parameter(branch, name):
+    network = make(branch, name).train()
+    loss = torch.nn.functional.cross_entropy(network(*inputs(branch)), torch.tensor([0, 3, 6]))
+    loss.backward()
+    without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    assert not without
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@every_backbone
+def test_a_file_gives_the_same_network_back(branch, name, tmp_path):
+    network = make(branch, name)
+    meta = {"labels": list(LABEL_SETS["basic7"])}
+    checkpoint.save_branch(tmp_path / "a.safetensors", network, make_config(branch, name), meta)
+    loaded = checkpoint.load(tmp_path / "a.safetensors").branches[branch].network
+    assert not loaded.training
+    x = inputs(branch)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(*x), network(*x), rtol=0, atol=0)
+
+
+@every_backbone
+def test_one_small_batch_can_be_overfitted(branch, name):
+    network = make(branch, name).train()
+    x, other = inputs(branch, 4)
+    if branch == "audio":  # a spectrum of its own for each clip, and a picture of its own
+        x = 0.3 * x + torch.randn(4, 1, 64, 1)
+    else:
+        x = torch.rand(4, 3, 4, 4).repeat_interleave(12, 2).repeat_interleave(12, 3)[:, None] + 0.1 * x
+    targets = torch.tensor([0, 2, 4, 6])
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for _ in range(120):
+        loss = torch.nn.functional.cross_entropy(network(x, other), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 0.1:
+            break
+    assert loss < 0.1
+
+
+@every_backbone
+def test_clips_of_a_batch_do_not_touch_one_another(branch, name):
+    network = make(branch, name)
+    x, other = inputs(branch)
+    with torch.inference_mode():
+        alone = torch.cat([network(x[i : i + 1], other[i : i + 1]) for i in range(3)])
+        torch.testing.assert_close(network(x, other), alone, rtol=1e-4, atol=1e-5)
+
+
+# Sound: what is beyond the end of a clip
+
+
+@every_audio_backbone
+def test_what_lies_far_beyond_the_end_has_no_say_at_all(name):
+    network = make("audio", name)
+    mel = torch.randn(2, 1, 64, 60 + REACH + 100)
+    changed = mel.clone()
+    changed[1, ..., 60 + REACH :] = 20 * torch.randn(64, 100)
+    lengths = torch.tensor([mel.shape[-1], 60])
+    with torch.inference_mode():
+        torch.testing.assert_close(network(mel, lengths), network(changed, lengths), rtol=0, atol=1e-6)
+        without_mask = (network(mel) - network(changed)).abs()
+    assert without_mask[1].max() > 1e-3  # so the test would see a missing mask
+
+
+@every_audio_backbone
+def test_padding_hardly_changes_the_outcome(name):
+    network = make("audio", name)
+    mel = torch.randn(1, 1, 64, 100)
+    padded = torch.nn.functional.pad(mel, (0, 200), value=-2.5)  # silence
+    with torch.inference_mode():
+        alone = network(mel)
+        masked = (network(padded, torch.tensor([100])) - alone).abs().max()
+        unmasked = (network(padded) - alone).abs().max()
+    assert masked < 0.3 * unmasked  # not zero: convolutions at the end of the clip see a little of the padding
+
+
+@every_audio_backbone
+def test_no_lengths_mean_all_of_it(name):
+    network = make("audio", name)
+    mel = torch.randn(2, 1, 64, 50)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(mel), network(mel, torch.tensor([50, 50])), rtol=1e-4, atol=1e-5)
+
+
+# Faces: what is masked
+
+
+@every_face_backbone
+@pytest.mark.parametrize("pool", ["mean", "confidence"])
+def test_a_masked_frame_has_no_say_at_all(name, pool):
+    network = make("face", name, pool=pool)
+    x, _ = inputs("face", 2)
+    mask = torch.tensor([[True, False, True, False], [True, True, True, True]])
+    changed = x.clone()
+    changed[~mask] = torch.rand(2, 3, 48, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x, mask), network(changed, mask), rtol=0, atol=0)
+        torch.testing.assert_close(network.backbone(x, mask), network.backbone(changed, mask), rtol=0, atol=1e-6)
+        torch.testing.assert_close(network(x, mask)[:1], network(x[:1, ::2], mask[:1, ::2]), rtol=1e-4, atol=1e-5)
+
+
+@every_face_backbone
+def test_a_masked_frame_has_no_say_in_training_either(name):
+    """Nor in the statistics of batch norm."""
+    network = make("face", name).train()
+    x, mask = inputs("face")
+    changed = x.clone()
+    changed[~mask] = 0
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    first = network(x, mask)
+    after = {key: value.clone() for key, value in network.state_dict().items()}
+    network.load_state_dict(state)
+    torch.testing.assert_close(network(changed, mask), first, rtol=0, atol=1e-6)
+    torch.testing.assert_close(network.state_dict(), after)
+
+
+def test_pooling_by_hand():
+    frames = torch.tensor([[[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]]).log()  # (1, N, C)
+    mask = torch.tensor([[True, True, False]])
+    network = FaceBranch(CkDcnn(), 2, 0.0, "mean")
+    torch.testing.assert_close(network.pool(frames, mask)[0], (frames[0, 0] + frames[0, 1]) / 2)
+    network = FaceBranch(CkDcnn(), 2, 0.0, "confidence")  # weights 0.8 and 0.5
+    torch.testing.assert_close(network.pool(frames, mask)[0], (0.8 * frames[0, 0] + 0.5 * frames[0, 1]) / 1.3)
+    assert network.pool(frames, torch.zeros(1, 3, dtype=torch.bool)).isfinite().all()
+
+
+@every_face_backbone
+def test_one_picture_gives_what_a_still_video_gives(name):
+    network = make("face", name)
+    picture = torch.rand(2, 1, 3, 48, 48)
+    with torch.inference_mode():
+        one = network(picture, torch.ones(2, 1, dtype=torch.bool))
+        many = network(picture.expand(-1, 5, -1, -1, -1), torch.ones(2, 5, dtype=torch.bool))
+    torch.testing.assert_close(one.softmax(1), many.softmax(1), rtol=1e-4, atol=1e-6)
+
+
+def test_standardised_faces_do_not_know_light_nor_colour():
+    faces = torch.rand(2, 3, 48, 48)
+    out = standardise(faces)
+    assert out.shape == (2, 1, 48, 48)
+    torch.testing.assert_close(out.mean((2, 3)), torch.zeros(2, 1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(standardise(faces + 0.3), out, rtol=0, atol=1e-4)
+    assert standardise(torch.zeros(1, 3, 8, 8)).isfinite().all()
+
+
+def test_ck_dcnn_has_the_parameters_of_the_paper():
+    config = make_config("face", "ck_dcnn", options={})
+    layers = [m for m in build_model(config).modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    counts = [sum(p.numel() for p in layer.parameters()) for layer in layers]
+    assert counts == [320, 18496, 73856, 1049088, 131328, 1799]
+
+
+def test_registries_hold_what_their_branch_needs():
+    assert not set(AUDIO_BACKBONES) & set(FACE_BACKBONES)
+    assert all(issubclass(backbone, FaceBackbone) for backbone in FACE_BACKBONES.values())
+
+
+@pytest.mark.parametrize("branch", ["audio", "face"])
+def test_an_unknown_backbone_lists_the_choices(branch):
+    with pytest.raises(ConfigError, match=f"unknown {branch} backbone 'vgg': choose from") as caught:
+        build_model(make_config(branch, "vgg"))
+    registry = AUDIO_BACKBONES if branch == "audio" else FACE_BACKBONES
+    assert all(name in str(caught.value) for name in registry)
+
+
+@every_backbone
+def test_an_unknown_option_is_one_clear_error(branch, name):
+    with pytest.raises(ConfigError, match=f"test: options of backbone '{name}' do not fit .*colour"):
+        build_model(make_config(branch, name, options={"colour": 3}))
+
+
+def test_widths_and_blocks_must_match():
+    with pytest.raises(ConfigError, match="do not fit"):
+        build_model(make_config("face", "resnet_face", options={"widths": [8, 8], "blocks": [1]}))
+    with pytest.raises(ConfigError, match="do not fit"):
+        build_model(make_config("face", "resnet_face", options={"widths": [-8], "blocks": [1]}))
