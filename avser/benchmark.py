@@ -10,6 +10,7 @@ import numpy as np
 
 from avser import data, datasets, metrics
 from avser.labels import place
+from avser.logits import LogitTable
 from avser.recognizer import Recognizer
 from avser.types import AvserError, Clip, DataError
 
@@ -20,7 +21,7 @@ Bar = Callable[[Iterable[Clip]], Iterable[Clip]]
 class Evaluation:
     """Logits of a model on clips, who they are of, and a sentence for each clip that gave none."""
 
-    table: metrics.LogitTable
+    table: LogitTable
     genders: list[str] | None
     left_out: list[str]
     restricted: str | None
@@ -91,7 +92,7 @@ def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[C
 
 def _media(
     model: Recognizer, clips: list[Clip], modality: str | None, progress: Bar
-) -> tuple[metrics.LogitTable, list[str]]:
+) -> tuple[LogitTable, list[str]]:
     measured, rows, left_out = [], [], []
     for clip in progress(clips):
         try:
@@ -107,7 +108,7 @@ def _media(
     return _table(model, measured, rows, left_out), left_out
 
 
-def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[metrics.LogitTable, list[str]]:
+def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[LogitTable, list[str]]:
     branch = model.checkpoint.branches.get("face")
     if branch is None:
         raise DataError(f"model {model.name!r} has no face branch, and these clips are pictures")
@@ -122,11 +123,11 @@ def _table(
     rows: list[np.ndarray],
     left_out: list[str],
     classes: tuple[str, ...] | None = None,
-) -> metrics.LogitTable:
+) -> LogitTable:
     if not rows:
         raise DataError(f"none of the clips could be measured, the first: {left_out[0]}")
     classes = classes or model.labels
-    return metrics.LogitTable(
+    return LogitTable(
         clips=[clip.name for clip in clips],
         subjects=[clip.subject or "" for clip in clips],
         folds=["0"] * len(clips),

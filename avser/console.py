@@ -14,6 +14,7 @@ from rich.text import Text
 
 from avser import batch, checkpoint, metrics, recognizer
 from avser.labels import label_set
+from avser.logits import LogitTable, read_logits, write_logits
 from avser.types import ConfigError, Prediction, Result
 
 COLOURS = {
@@ -128,7 +129,7 @@ def print_report(report: metrics.Report, title: str, out: Console | None = None)
 
 def report_logits(path: Path, labels: str | None, as_json: bool) -> None:
     """Recompute the figures of a file of logits."""
-    _show(metrics.read_logits(path), None, labels, as_json, str(path))
+    _show(read_logits(path), None, labels, as_json, str(path))
 
 
 def evaluate(
@@ -158,7 +159,7 @@ def evaluate(
     for sentence in done.left_out:
         err.print(Text(f"left out: {sentence}"), soft_wrap=True)
     if output is not None:
-        metrics.write_logits(output, done.table)
+        write_logits(output, done.table)
     title = f"{model}, {modality or loaded.modalities[0]}, on {corpus}"
     _show(done.table, done.genders, labels, as_json, title)
 
@@ -170,9 +171,7 @@ def _filter(text: str) -> tuple[str, list[str]]:
     return key, values.split(",")
 
 
-def _show(
-    table: metrics.LogitTable, genders: Sequence[str] | None, labels: str | None, as_json: bool, title: str
-) -> None:
+def _show(table: LogitTable, genders: Sequence[str] | None, labels: str | None, as_json: bool, title: str) -> None:
     if labels is not None:
         table, genders = table.project(label_set(labels)), None
     subjects = table.subjects if any(table.subjects) else None

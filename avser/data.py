@@ -16,7 +16,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from avser import augment, datasets, faces, features, media
+from avser import augment, datasets, faces, features, media, tracking
 from avser.config import AudioInput, Config, FaceInput
 from avser.labels import distribution, label_set, place
 from avser.types import AvserError, Clip, ConfigError, DataError
@@ -153,7 +153,7 @@ def _crops(clip: Clip, params: FaceInput) -> np.ndarray | None:
 
     def follow() -> np.ndarray:
         frames = media.iter_frames(clip.path, fps=params.fps, start=clip.start, end=clip.end)
-        longest = max(faces.track_faces(frames, params.size), key=len, default=None)
+        longest = max(tracking.track_faces(frames, params.size), key=len, default=None)
         return np.zeros((0, params.size, params.size, 3), np.uint8) if longest is None else longest.crops
 
     crops = _cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)

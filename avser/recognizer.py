@@ -14,8 +14,9 @@ import torch
 
 from avser import checkpoint, features, media
 from avser.checkpoint import Branch, Checkpoint
-from avser.faces import FaceDetector, FaceFollower
+from avser.faces import FaceDetector
 from avser.models.fusion import Calibration, FusionRule, Mean
+from avser.tracking import FaceFollower
 from avser.types import AudioTrack, ConfigError, MediaInfo, ModelError, Prediction, Result
 
 MODALITIES = ("fused", "audio", "face")

@@ -6,13 +6,14 @@ it remembers; so a `Fold` whose parts share either cannot be built. The one exce
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
+from avser.subjects import choose_subjects, deal_subjects, find_subject, measured_corpus, subject_of, subjects_of
 from avser.types import Clip, ConfigError, DataError
 
 ACTOR6 = tuple(tuple(f"{actor:02d}" for actor in range(first, first + 4)) for first in range(1, 25, 4))
@@ -67,11 +68,6 @@ class Fold:
                     f"{one} and {other} of fold {self.name!r} share {what} {', '.join(some[:5])}{dots}: "
                     "keep all of it in one part"
                 )
-
-
-def subject_of(clip: Clip) -> tuple[str, str] | None:
-    """Who is in the clip, as (corpus, subject); None if nobody knows."""
-    return None if clip.subject is None else (clip.corpus, clip.subject)
 
 
 @dataclass(frozen=True)
@@ -140,11 +136,13 @@ def _final(clips: list[Clip], settings: _Settings) -> list[Fold]:
     Clips without a subject stay in their official part, or are trained on if they have none.
     """
     known = [clip for clip in clips if clip.subject is not None]
-    tested = {_find_subject(known, name) for name in settings.exclude}
+    tested = {find_subject(known, name) for name in settings.exclude}
     chosen: set[tuple[str, str]] = set()
     if known:
         rest = [clip for clip in known if subject_of(clip) not in tested]
-        chosen = _choose_val(rest, _counts(settings, _measured(known, settings.corpus), 4), settings.seed)
+        chosen = choose_subjects(
+            rest, _counts(settings, measured_corpus(known, settings.corpus), 4), settings.seed
+        )
     fold = holdout(known, tested, chosen)
     loose = _by_split(clip for clip in clips if clip.subject is None)
     return [Fold("final", fold.train + loose["train"], fold.val + loose["val"], fold.test + loose["test"])]
@@ -169,7 +167,7 @@ def _by_actor(name: str, groups: Sequence[Sequence[str]]) -> Callable[[list[Clip
 
 def _loso(clips: list[Clip], settings: _Settings) -> list[Fold]:
     """One subject out at a time."""
-    subjects = _subjects(clips, _measured(clips, settings.corpus), "loso")
+    subjects = subjects_of(clips, measured_corpus(clips, settings.corpus), "loso")
     return _folds_of("loso", [{who} for who in subjects], clips, settings, 2, [who[1] for who in subjects])
 
 
@@ -178,11 +176,11 @@ def _by_subject(k: int) -> Callable[[list[Clip], _Settings], list[Fold]]:
     name = f"subject{k}"
 
     def protocol(clips: list[Clip], settings: _Settings) -> list[Fold]:
-        corpus = _measured(clips, settings.corpus)
-        subjects = _subjects(clips, corpus, name)
+        corpus = measured_corpus(clips, settings.corpus)
+        subjects = subjects_of(clips, corpus, name)
         if len(subjects) < k:
             raise DataError(f"protocol {name!r} needs {k} subjects, {corpus} has {len(subjects)}: choose loso")
-        groups = _deal([clip for clip in clips if clip.corpus == corpus], subjects, k, settings.seed)
+        groups = deal_subjects([clip for clip in clips if clip.corpus == corpus], subjects, k, settings.seed)
         return _folds_of(name, groups, clips, settings, max(2, round(len(subjects) * (1 - 1 / k) / 10)))
 
     return protocol
@@ -190,7 +188,7 @@ def _by_subject(k: int) -> Callable[[list[Clip], _Settings], list[Fold]]:
 
 def _random(clips: list[Clip], settings: _Settings) -> list[Fold]:
     """Five folds by chance, 70 : 10 : 20, even in labels: what inflated figures in the literature are made of."""
-    corpus = _measured(clips, settings.corpus)
+    corpus = measured_corpus(clips, settings.corpus)
     takes: dict[tuple, list[Clip]] = defaultdict(list)
     for clip in clips:
         if clip.corpus == corpus:
@@ -215,7 +213,7 @@ def _random(clips: list[Clip], settings: _Settings) -> list[Fold]:
 
 def _official(clips: list[Clip], settings: _Settings) -> list[Fold]:
     """The split that a corpus was published with; other corpora are trained on."""
-    corpus = _measured([clip for clip in clips if "split" in clip.info] or clips, settings.corpus)
+    corpus = measured_corpus([clip for clip in clips if "split" in clip.info] or clips, settings.corpus)
     parts = _by_split(clip for clip in clips if clip.corpus == corpus)
     if not parts["train"] or not parts["test"]:
         raise DataError(f"{corpus} as found has no official training and test part: choose another protocol")
@@ -239,7 +237,7 @@ def _folds_of(
         left = len({subject_of(clip) for clip in rest if clip.corpus == corpus})
         # Unless told otherwise, a small corpus keeps at least half of its subjects for training.
         counts = _counts(settings, corpus, min(default_val, left // 2))
-        validated = _choose_val(rest, counts, [settings.seed, number])
+        validated = choose_subjects(rest, counts, [settings.seed, number])
         folds.append(holdout(clips, group, validated, f"{name} {names[number] if names else number + 1}"))
     return folds
 
@@ -249,83 +247,6 @@ def _counts(settings: _Settings, corpus: str, default: int) -> Mapping[str, int]
     if isinstance(settings.val, Mapping):
         return settings.val
     return {corpus: default if settings.val is None else settings.val}
-
-
-def _choose_val(clips: Sequence[Clip], counts: Mapping[str, int], seed: int | list[int]) -> set[tuple[str, str]]:
-    """Validation subjects by chance, in turn of each gender."""
-    rng = np.random.default_rng(seed)
-    chosen: set[tuple[str, str]] = set()
-    for corpus in sorted(counts):
-        genders: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        gender_of = {subject_of(c): c.info.get("gender", "") for c in clips if c.corpus == corpus and c.subject}
-        if not 0 <= counts[corpus] < max(1, len(gender_of)):
-            raise DataError(
-                f"cannot set {counts[corpus]} validation subjects of {corpus} apart: "
-                f"{len(gender_of)} are left to train on"
-            )
-        for who in sorted(gender_of):
-            genders[gender_of[who]].append(who)
-        queues = [[genders[g][i] for i in rng.permutation(len(genders[g]))] for g in sorted(genders)]
-        # Which gender gets the odd one is up to chance too.
-        queues = [queues[i] for i in rng.permutation(len(queues))]
-        turns = sorted((turn, q) for q, queue in enumerate(queues) for turn in range(len(queue)))
-        chosen |= {queues[q][turn] for turn, q in turns[: counts[corpus]]}
-    return chosen
-
-
-def _deal(clips: Sequence[Clip], subjects: Sequence[tuple[str, str]], k: int, seed: int) -> list[set]:
-    labels = sorted({clip.label or "" for clip in clips})
-    counts = {who: np.zeros(len(labels)) for who in subjects}
-    for clip in clips:
-        counts[subject_of(clip)][labels.index(clip.label or "")] += 1
-    shares = {who: count / sum(counts.values()) for who, count in counts.items()}
-    order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
-    order.sort(key=lambda who: -counts[who].sum())  # the largest first, while there is room to even out
-    groups: list[set] = [set() for _ in range(k)]
-    held = np.zeros((k, len(labels)))
-    for place, who in enumerate(order):
-        empty = [g for g in range(k) if not groups[g]]
-        choices = empty if len(empty) >= len(order) - place else range(k)
-        best = min(choices, key=lambda g: float(((held[g] + shares[who]) ** 2 - held[g] ** 2).sum()))
-        groups[best].add(who)
-        held[best] += shares[who]
-    return groups
-
-
-def _measured(clips: Sequence[Clip], corpus: str | None) -> str:
-    corpora = Counter(clip.corpus for clip in clips)
-    if corpus is None:
-        if "ravdess" not in corpora and len(corpora) > 1:
-            raise DataError(f"say which corpus is measured: corpus is one of {', '.join(sorted(corpora))}")
-        return "ravdess" if "ravdess" in corpora else next(iter(corpora))
-    if corpus not in corpora:
-        raise DataError(f"there are no clips of corpus {corpus!r}, only of {', '.join(sorted(corpora))}")
-    return corpus
-
-
-def _subjects(clips: Sequence[Clip], corpus: str, protocol: str) -> list[tuple[str, str]]:
-    """All (corpus, subject) of a corpus, sorted; every clip must have one, and there must be two."""
-    measured = [clip for clip in clips if clip.corpus == corpus]
-    unknown = [clip for clip in measured if clip.subject is None]
-    if unknown:
-        raise DataError(
-            f"protocol {protocol!r} splits by subject, but {len(unknown)} clips of {corpus} have none "
-            f"(the first is {unknown[0].name}): choose official or random"
-        )
-    subjects = sorted({subject_of(clip) for clip in measured})
-    if len(subjects) < 2:
-        raise DataError(f"protocol {protocol!r} needs two subjects, {corpus} as found has {len(subjects)}")
-    return subjects
-
-
-def _find_subject(clips: Sequence[Clip], name: str) -> tuple[str, str]:
-    """The (corpus, subject) that "01" or "ravdess/01" names."""
-    everyone = {subject_of(clip) for clip in clips}
-    found = sorted(who for who in everyone if name in (who[1], "/".join(who)))
-    if len(found) != 1:
-        among = ", ".join("/".join(who) for who in (found or sorted(everyone)))
-        raise DataError(f"{'no' if not found else 'more than one'} subject is named {name!r}: choose from {among}")
-    return found[0]
 
 
 def _by_split(clips: Iterable[Clip]) -> dict[str, tuple[Clip, ...]]:

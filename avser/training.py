@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from avser import __version__, augment, checkpoint, data, metrics, torchlibs
 from avser.config import Config
 from avser.labels import label_set
+from avser.logits import LogitTable, read_logits, write_logits
 from avser.models import build_model
 from avser.splits import Fold, make_folds
 from avser.types import Clip, ConfigError, DataError
@@ -140,7 +141,7 @@ class Outcome:
     """What training left behind: the folder, and the held-out logits of all folds with their report."""
 
     folder: Path
-    table: metrics.LogitTable | None
+    table: LogitTable | None
     report: metrics.Report | None
 
 
@@ -253,7 +254,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
 def _finish(config, fold, folder, fold_name, network, parts) -> None:
     val = logit_table(config, network, parts["val"], fold_name)
     temperature = metrics.fit_temperature(val.logits, val.targets)
-    metrics.write_logits(folder / "val_logits.csv", val)
+    write_logits(folder / "val_logits.csv", val)
     counts = sum(example.target for example in parts["train"]) + 1e-3
     meta = {
         "name": config.name,
@@ -268,7 +269,7 @@ def _finish(config, fold, folder, fold_name, network, parts) -> None:
     }
     if parts["test"]:
         table = logit_table(config, network, parts["test"], fold_name)
-        metrics.write_logits(folder / "logits.csv", table)
+        write_logits(folder / "logits.csv", table)
         meta["metrics"]["test"] = metrics.report(
             table.logits / temperature, table.targets, table.classes, subjects=table.subjects
         ).to_dict()
@@ -287,13 +288,11 @@ def _loader(config: Config, examples: list[data.Example], training: bool) -> tor
     )
 
 
-def logit_table(
-    config: Config, network: torch.nn.Module, examples: list[data.Example], fold: str
-) -> metrics.LogitTable:
+def logit_table(config: Config, network: torch.nn.Module, examples: list[data.Example], fold: str) -> LogitTable:
     """The branch's logits for each example, in order."""
     classes = label_set(config.labels)
     clips = [example.clip for example in examples]
-    return metrics.LogitTable(
+    return LogitTable(
         clips=[clip.name for clip in clips],
         subjects=[clip.subject or "" for clip in clips],
         folds=[fold] * len(clips),
@@ -305,26 +304,16 @@ def logit_table(
 
 def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
     """Join the folds' held-out logits into one table and report on it."""
-    tables = [metrics.read_logits(path) for path in sorted(folder.glob("fold*/logits.csv"), key=_fold_number)]
+    tables = [read_logits(path) for path in sorted(folder.glob("fold*/logits.csv"), key=_fold_number)]
     if not tables:
         return Outcome(folder, None, None)
-    table = _join(tables)
-    metrics.write_logits(folder / "logits.csv", table)
+    table = LogitTable.join(tables)
+    write_logits(folder / "logits.csv", table)
     gender = {clip.name: clip.info["gender"] for clip in clips if "gender" in clip.info}
     genders = [gender.get(name, "") for name in table.clips] if gender else None
     subjects = table.subjects if any(table.subjects) else None
     report = metrics.report(table.logits, table.targets, table.classes, subjects=subjects, genders=genders)
     return Outcome(folder, table, report)
-
-
-def _join(tables: Sequence[metrics.LogitTable]) -> metrics.LogitTable:
-    columns = {
-        name: [value for table in tables for value in getattr(table, name)]
-        for name in ("clips", "subjects", "folds", "labels")
-    }
-    return metrics.LogitTable(
-        **columns, classes=tables[0].classes, logits=np.concatenate([table.logits for table in tables])
-    )
 
 
 def _fold_number(path: Path) -> int:

@@ -16,7 +16,7 @@ PACKAGE = Path(avser.__file__).parent
 
 LAYERS = (
     ("types", "labels", "config", "torchlibs"),
-    ("media", "features", "faces", "metrics", "splits", "models"),
+    ("probe", "media", "features", "faces", "tracking", "metrics", "logits", "subjects", "splits", "models"),
     ("checkpoint", "writers", "datasets"),
     ("recognizer", "batch", "data", "augment"),
     ("training",),
@@ -27,7 +27,8 @@ LAYERS = (
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 PREDICTION = (
-    *("types", "labels", "config", "media", "features", "faces", "models", "checkpoint", "writers", "recognizer"),
+    *("types", "labels", "config", "probe", "media", "features", "faces", "tracking", "metrics", "logits"),
+    *("models", "checkpoint", "writers", "recognizer"),
     *("batch", "console"),
 )
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}

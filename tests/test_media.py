@@ -235,14 +235,6 @@ def test_a_fifth_of_a_second(make_media):
     assert [round(f.time, 3) for f in media.iter_frames(path)] == [0.0, 0.04, 0.08, 0.12, 0.16]
 
 
-@pytest.mark.parametrize(
-    ("fps", "exact"),
-    [("25", Fraction(25)), (NTSC, Fraction(NTSC)), (FILM, Fraction(FILM)), ("60000/1001", Fraction(60000, 1001))],
-)
-def test_frame_rates_are_exact(flash_beep, fps, exact):
-    assert media.probe(flash_beep(fps=fps).path).fps == exact
-
-
 @pytest.mark.parametrize(("degrees", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))])
 def test_rotation_metadata_is_applied(make_media, tmp_path, degrees, matrix):
     picture = "color=black:s=160x120:r=25:d=0.4,drawbox=color=white:t=fill:h=60"  # the upper half is white
@@ -355,17 +347,6 @@ def test_a_file_with_a_header_and_no_data_is_one_error(make_media, flash_beep, t
             call(path)
 
 
-def test_a_file_cannot_open_others(make_media, flash_beep, tmp_path):
-    shutil.copy(flash_beep().path, tmp_path / "secret.mp4")
-    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    head = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n"
-    (tmp_path / "play.mp4").write_text(head + f"{tmp_path / 'secret.mp4'}\n#EXT-X-ENDLIST\n")
-    (tmp_path / "net.mp4").write_text(head + "http://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
-    for name in ("list.mp4", "play.mp4", "net.mp4"):
-        with pytest.raises(MediaError, match="no media file"):
-            media.probe(tmp_path / name)
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -432,34 +413,6 @@ def test_an_ffmpeg_that_dies_is_an_error(long_clip, started):
     started[-1].kill()
     with pytest.raises(MediaError, match=r"long\.mkv"):
         list(stream)
-
-
-# finding files
-
-
-def test_find_media(tmp_path):
-    (tmp_path / "b").mkdir()
-    for name in ("b/two.MP4", "a.wav", "notes.txt", "._a.wav"):
-        (tmp_path / name).touch()
-    assert media.find_media(tmp_path) == [tmp_path / "a.wav", tmp_path / "b" / "two.MP4"]
-    assert media.find_media(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    with pytest.raises(MediaError, match="no file"):
-        media.find_media(tmp_path / "none")
-    (tmp_path / "c").mkdir()
-    with pytest.raises(MediaError, match="no media files"):
-        media.find_media(tmp_path / "c")
-
-
-def test_without_any_ffmpeg(monkeypatch):
-    import imageio_ffmpeg
-
-    def none():
-        raise RuntimeError("No ffmpeg exe could be found.")
-
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
-    with pytest.raises(MediaError, match="there is no ffmpeg"):
-        media.ffmpeg_binary.__wrapped__()
 
 
 # real recordings

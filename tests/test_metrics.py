@@ -1,4 +1,4 @@
-"""Closed forms and properties of the figures, and the table of logits."""
+"""Closed forms and properties of the figures."""
 
 import json
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from avser import metrics
-from avser.labels import LABEL_SETS
 from avser.types import DataError
 
 CLASSES = ("neutral", "happy", "sad")
@@ -177,78 +176,3 @@ def test_report_of_one_class():
 def test_report_refuses_other_labels():
     with pytest.raises(DataError, match="3 classes, but 2 labels"):
         metrics.report(PROBS, TARGETS, CLASSES[:2])
-
-
-@pytest.fixture
-def table():
-    logits = np.array([[1.234567, -2.0, 0.5], [0.0, 3.25, -np.inf], [0.1, 0.2, 0.3]])
-    return metrics.LogitTable(
-        ["a", "b,c", 'd"'], ["01", "", "02"], ["loso 01"] * 3, list(CLASSES), CLASSES, logits
-    )
-
-
-def test_table_comes_back_as_written(table, tmp_path):
-    path = tmp_path / "new" / "logits.csv"
-    metrics.write_logits(path, table)
-    lines = path.read_text().splitlines()
-    assert lines[:2] == [
-        "clip,subject,fold,label,neutral,happy,sad",
-        "a,01,loso 01,neutral,1.23457,-2.00000,0.50000",
-    ]
-    assert [p.name for p in path.parent.iterdir()] == ["logits.csv"]
-    back = metrics.read_logits(path)
-    assert (back.clips, back.subjects, back.folds, back.labels, back.classes) == (
-        table.clips,
-        table.subjects,
-        table.folds,
-        table.labels,
-        table.classes,
-    )
-    np.testing.assert_allclose(back.logits, table.logits, atol=1e-5)
-    assert back.targets.tolist() == [0, 1, 2]
-
-
-def test_table_projects_to_other_classes():
-    logits = np.log([[0.1, 0.3, 0.2, 0.4], [0.25, 0.25, 0.25, 0.25]])
-    table = metrics.LogitTable(
-        ["a", "b"], ["1", "2"], ["f", "f"], ["calm", "bored"], ("neutral", "calm", "happy", "bored"), logits
-    )
-    basic = table.project(LABEL_SETS["basic7"])
-    assert (basic.clips, basic.subjects, basic.labels, basic.targets.tolist()) == (["a"], ["1"], ["neutral"], [0])
-    np.testing.assert_allclose(np.exp(basic.logits[0, :2]), [0.4 / 0.6, 0.2 / 0.6])
-
-
-def test_table_names_a_label_without_a_class(table):
-    odd = metrics.LogitTable(table.clips, table.subjects, table.folds, ["bored"] * 3, CLASSES, table.logits)
-    with pytest.raises(DataError, match="'bored' is none of"):
-        _ = odd.targets
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "column 1 is not 'clip'"),
-        ("name,age\nx,3\n", "column 1 is not 'clip'"),
-        ("clip,subject,fold,label\n", "column 5"),
-        ("clip,subject,fold,label,joyous\n", "column 'joyous'"),
-        ("clip,subject,fold,label,happy,sad\na,1,f,happy,1.0\n", "row 1 .* 5 columns instead of 6"),
-        ("clip,subject,fold,label,happy,sad\na,1,f,happy,1.0,x\n", "column 'sad'"),
-        ("clip,subject,fold,label,happy,sad\na,1,f,happy,nan,0\n", "column 'happy'"),
-        ("clip,subject,fold,label,happy,sad\na,1,f,hapy,1,0\n", "column 'label'"),
-        ("\x00\x01\x02", "logits.csv"),
-    ],
-)
-def test_foreign_table_is_a_data_error(text, message, tmp_path):
-    path = tmp_path / "logits.csv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message) as error:
-        metrics.read_logits(path)
-    assert "logits.csv" in str(error.value)
-
-
-def test_missing_table_and_unwritable_place(table, tmp_path):
-    with pytest.raises(DataError, match=r"none\.csv"):
-        metrics.read_logits(tmp_path / "none.csv")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="choose another place"):
-        metrics.write_logits(tmp_path / "file" / "logits.csv", table)

@@ -3,8 +3,9 @@
     python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \
         --actor6 runs/audio_ravdess8 --data-root DIR
 
-No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so weights
-are fitted on pairs of the same emotion: a validation actor's voice with a validation picture of somebody else.
+No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
+weights are fitted on pairs of the same emotion: a validation actor's voice with a validation picture of somebody
+else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from avser import __version__, benchmark, checkpoint, metrics
 from avser.labels import LABEL_SETS, place
+from avser.logits import read_logits, write_logits
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.recognizer import Recognizer
 
@@ -30,7 +32,7 @@ LICENCE = "CC BY-NC-SA 4.0 (from RAVDESS)"
 
 def validation(run: Path, branch: checkpoint.Branch) -> tuple[np.ndarray, np.ndarray]:
     """A branch's logits on its validation clips, and their emotions among the shared labels."""
-    table = metrics.read_logits(run / "val_logits.csv")
+    table = read_logits(run / "val_logits.csv")
     if table.classes != branch.labels:
         raise SystemExit(f"{run}: val_logits.csv is not of this model")
     targets = np.array([place(label, LABELS) for label in table.labels])
@@ -69,10 +71,10 @@ def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, metr
     reports = {}
     for modality in ("audio", "face", "fused"):
         done = benchmark.evaluate(model, "ravdess", data_root / "av/ravdess", {"modality": ["av"]}, modality)
-        metrics.write_logits(results / f"actor01_{modality}.csv", done.table)
+        write_logits(results / f"actor01_{modality}.csv", done.table)
         reports[f"RAVDESS Actor 01 clips, {modality}, whole clip, 7 classes"] = done.report()
     done = benchmark.evaluate(model, "fer2013", data_root / "face/fer2013", modality="face")
-    metrics.write_logits(results / "fer2013_private.csv", done.table)
+    write_logits(results / "fer2013_private.csv", done.table)
     reports["FER2013 private test, face, FER2013 labels, 7 classes"] = done.report()
     return reports
 
