@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from avser.labels import LABEL_SETS
-from avser.models.fusion import FUSION_RULES, Calibration, FusionRule, Mean, Weighted, build_fusion, fit_weighted
+from avser.models.fusion import (
+    FUSION_RULES,
+    Calibration,
+    FusionRule,
+    Mean,
+    Weighted,
+    build_fusion,
+    fit_calibration,
+    fit_weighted,
+)
 from avser.types import ModelError
 
 BASIC7 = LABEL_SETS["basic7"]
@@ -242,3 +251,27 @@ def test_a_copy_of_a_branch_makes_it_no_surer():
     assert fit_weighted(LABELS, PLAIN, {"audio": logs, "face": logs}, targets).sharpness == pytest.approx(
         1, abs=0.15
     )
+
+
+def test_calibration_finds_temperature_and_prior_again():
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 3, 3000)  # balanced, whereas the branch was trained on mostly neutral clips
+    prior = np.log([0.2, 0.5, 0.2, 0.1])
+    likelihood = branch_logs(rng, targets, 1.2)
+    split = likelihood[:, :1] + np.log([0.4, 0.6])  # the branch knows calm besides
+    others = likelihood[:, 1:] + prior[2:] - np.log(0.7)
+    logits = 2.5 * np.concatenate([split, others], 1)
+    found = fit_calibration(("neutral", "calm", "happy", "sad"), prior, LABELS, logits, targets)
+    assert found.temperature == pytest.approx(2.5, rel=0.1)
+    assert found.prior == 1.0
+    np.testing.assert_allclose(np.exp(found.log_prior), [0.7, 0.2, 0.1], atol=1e-3)  # calm counts as neutral
+    calibrated = found(torch.from_numpy(logits), LABELS)
+    assert nll(calibrated, targets) < nll(torch.from_numpy(likelihood), targets) + 0.02
+
+
+def test_calibration_keeps_a_prior_that_is_right():
+    rng = np.random.default_rng(4)
+    targets = rng.integers(0, 3, 3000)
+    even = np.log([1 / 3, 1 / 3, 1 / 3])
+    found = fit_calibration(LABELS, even, LABELS, branch_logs(rng, targets, 1.2), targets)
+    assert found.temperature == pytest.approx(1.0, rel=0.1)

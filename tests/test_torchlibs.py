@@ -168,37 +168,29 @@ except RuntimeError as error:
     assert run(code, folder).splitlines() == expected
 
 
-def test_other_errors_of_a_package_are_not_hidden(package):
+def test_not_installed_is_one_sentence_and_other_errors_are_not_hidden(package):
     package("torchvision", __init__="raise RuntimeError('broken in another way')\n")
     folder = package("torchaudio", __init__="import a_package_that_is_not_there\n")
     code = """
-for load in (import_torchvision, import_torchaudio):
+def report(name):
     try:
-        load()
+        globals()[f"import_{name}"]()
     except Exception as error:
         print(type(error).__name__, error)
+report("torchvision")
+report("torchaudio")
+for name in ("torchvision", "torchaudio", "lightning"):
+    sys.modules[name] = None  # as if it were not installed
+    report(name)
 """
     assert run(code, folder).splitlines() == [
         "RuntimeError broken in another way",
         "ModuleNotFoundError No module named 'a_package_that_is_not_there'",
+        *(
+            f"MissingExtraError this needs {name}, which is not installed: pip install 'avser[train]'"
+            for name in ("torchvision", "torchaudio", "lightning")
+        ),
     ]
-
-
-def test_a_package_that_is_not_installed_is_one_sentence():
-    code = """
-from avser.types import MissingExtraError
-for name in ("torchvision", "torchaudio", "lightning"):
-    sys.modules[name] = None  # as if it were not installed
-    try:
-        globals()[f"import_{name}"]()
-    except MissingExtraError as error:
-        print(error)
-"""
-    expected = [
-        f"this needs {name}, which is not installed: pip install 'avser[train]'"
-        for name in ("torchvision", "torchaudio", "lightning")
-    ]
-    assert run(code).splitlines() == expected
 
 
 # Non-maximum suppression
