@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avser import __version__
-from avser.types import AvserError
+from avser.errors import AvserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,16 +22,23 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: some file failed; the request makes no sense; Ctrl-C."""
 
 
+UsageError = typer.BadParameter.__base__
+
+
 def main() -> None:
     """Entry point: runs a command, and turns errors into one line and an exit code."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except AvserError as error:
         typer.echo(f"avser: {' '.join(str(error).split())}", err=True)
-        sys.exit(MISUSED)
-    except KeyboardInterrupt:
-        typer.echo("avser: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        code = MISUSED
+    except UsageError as error:
+        error.show()
+        code = MISUSED
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        typer.echo(f"avser: {stop or stop.__context__ or 'interrupted'}", err=True)
+        code = INTERRUPTED
+    sys.exit(code or 0)
 
 
 def _version(wanted: bool) -> None:
@@ -145,15 +152,12 @@ def models() -> None:
 
 
 def _find_config(path: Path) -> Path:
-    """A config as given, or one that came with the package (`audio_ravdess8` or `configs/audio_ravdess8.yaml`)."""
+    """A config as given, or one that came with the package, by its name (`audio_ravdess8`)."""
     if path.exists():
         return path
     package = Path(__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        for name in (path.name, f"{path.name}.yaml"):
-            if (folder / name).is_file():
-                return folder / name
-    return path
+    shipped = [*package.glob("configs/**/*.yaml"), *package.parent.glob("configs/**/*.yaml")]
+    return next((found for found in shipped if found.stem == path.name.removesuffix(".yaml")), path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The values that travel through avser, and the one error type that users see.
+"""The values that travel through avser.
 
 Time is in float seconds from the start of the presentation (the earliest stream of a file starts at 0).
 Pictures are RGB, boxes are ``x1, y1, x2, y2`` in pixels of the upright picture.
@@ -14,31 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
+from avser.errors import AvserError, ConfigError, DataError, MediaError, MissingExtraError, ModelError
+
+__all__ = [
+    "AudioTrack",
+    "AvserError",
+    "Clip",
+    "ConfigError",
+    "DataError",
+    "FaceTrack",
+    "Frame",
+    "MediaError",
+    "MediaInfo",
+    "MissingExtraError",
+    "ModelError",
+    "Prediction",
+    "Result",
+]
+
 RESULT_SCHEMA_VERSION = 1
-
-
-class AvserError(Exception):
-    """What went wrong, where, and what to do about it, in one sentence."""
-
-
-class MediaError(AvserError):
-    """A media file cannot be read or written."""
-
-
-class ConfigError(AvserError):
-    """A setting is unknown or has no valid value."""
-
-
-class ModelError(AvserError):
-    """A model file is missing, damaged, foreign or unfit for the request."""
-
-
-class DataError(AvserError):
-    """A corpus, a fold or a table of results is not as it must be."""
-
-
-class MissingExtraError(AvserError):
-    """A command needs packages that the core install does not hold."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import avser
 PACKAGE = Path(avser.__file__).parent
 
 LAYERS = (
-    ("types", "labels", "config", "torchlibs"),
+    ("errors", "types", "labels", "config", "torchlibs"),
     ("probe", "media", "features", "faces", "tracking", "metrics", "logits", "subjects", "splits", "models"),
     ("checkpoint", "writers", "datasets"),
     ("recognizer", "batch", "data", "augment"),
@@ -27,7 +27,7 @@ LAYERS = (
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 PREDICTION = (
-    *("types", "labels", "config", "probe", "media", "features", "faces", "tracking", "metrics", "logits"),
+    *("errors", "types", "labels", "config", "probe", "media", "features", "faces", "tracking", "metrics", "logits"),
     *("models", "checkpoint", "writers", "recognizer"),
     *("batch", "console"),
 )

@@ -11,15 +11,16 @@ else.
 from __future__ import annotations
 
 import argparse
-import shutil
-from datetime import date
 from pathlib import Path
 
 import numpy as np
+import torch
+from model_card import write_card
 
-from avser import __version__, benchmark, checkpoint, metrics
+from avser import __version__, benchmark, checkpoint
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
+from avser.metrics import Report, report
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.recognizer import Recognizer
 
@@ -46,7 +47,7 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
     for name, branch in branches.items():
         logits, targets = validation(runs[name], branch)
         calibrations[name] = fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
-        logs[name] = calibrations[name](_tensor(logits), LABELS).numpy()
+        logs[name] = calibrations[name](torch.from_numpy(logits), LABELS).numpy()
         emotions[name] = targets
         print(f"{name}: temperature {calibrations[name].temperature}, prior {calibrations[name].prior}")
     rng = np.random.default_rng(0)
@@ -60,60 +61,65 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
     return rule
 
 
-def _tensor(array: np.ndarray):
-    import torch
-
-    return torch.from_numpy(array)
-
-
-def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, metrics.Report]:
-    """Measure on what was held out; the logits go to CSV files."""
-    reports = {}
-    for modality in ("audio", "face", "fused"):
+def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
+    """Measure on what was held out; the logits of each clip go to CSV files."""
+    measured = {}
+    for modality in ("fused", "audio", "face"):
         done = benchmark.evaluate(model, "ravdess", data_root / "av/ravdess", {"modality": ["av"]}, modality)
         write_logits(results / f"actor01_{modality}.csv", done.table)
-        reports[f"RAVDESS Actor 01 clips, {modality}, whole clip, 7 classes"] = done.report()
+        protocol = "actor never trained on, whole clip, 7 classes, `avser predict`"
+        measured[f"{modality}, RAVDESS Actor 01"] = (protocol, f"actor01_{modality}.csv", done.report())
     done = benchmark.evaluate(model, "fer2013", data_root / "face/fer2013", modality="face")
     write_logits(results / "fer2013_private.csv", done.table)
-    reports["FER2013 private test, face, FER2013 labels, 7 classes"] = done.report()
-    return reports
+    protocol = "official split, FER2013 labels, 7 classes"
+    measured["face, FER2013 private test"] = (protocol, "fer2013_private.csv", done.report())
+    return measured
+
+
+def measure_actor6(run: Path, results: Path) -> tuple[str, str, Report]:
+    """The voice alone over all actors, from the held-out logits of a run under actor6."""
+    table = read_logits(run / "logits.csv")
+    write_logits(results / "ravdess_audio_actor6.csv", table)
+    genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
+    figures = report(table.logits, table.targets, table.classes, table.subjects, genders)
+    return "actor6, validation actors inside the training part, 8 classes", "ravdess_audio_actor6.csv", figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, required=True, help="fold folder of the audio branch")
     parser.add_argument("--face", type=Path, required=True, help="fold folder of the face branch")
-    parser.add_argument("--actor6", type=Path, help="run folder of the audio branch under actor6")
+    parser.add_argument("--actor6", type=Path, required=True, help="run folder of the audio branch under actor6")
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     args = parser.parse_args()
 
     runs = {"audio": args.audio, "face": args.face}
     branches = {name: checkpoint.load(run / "model.safetensors").branches[name] for name, run in runs.items()}
-    for branch in branches.values():
-        branch.meta.pop("name", None)
     fusion = fit_fusion(runs, branches)
     path = args.weights / f"{NAME}{checkpoint.SUFFIX}"
+    results = args.weights / "results"
     meta = {
         "name": NAME,
         "version": __version__,
         "description": "Voice and face of one person, seven expressed emotions, fused over calibrated branches.",
         "corpora": sorted({corpus for branch in branches.values() for corpus in branch.meta["corpora"]}),
-        "protocol": "Branches on all subjects but those held out; epoch, temperature, prior and fusion weights on "
-        "validation subjects, the weights on pairs of the same emotion.",
+        "protocol": "branches trained on all subjects but those held out; epochs, temperatures, priors and fusion "
+        "weights from validation subjects, the weights from pairs of the same emotion",
         "licence": LICENCE,
         "held_out": HELD_OUT,
-        "released": date.today().isoformat(),
     }
     checkpoint.save_fused(path, branches, fusion, meta)
-    reports = measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results")
-    if args.actor6:
-        shutil.copyfile(args.actor6 / "logits.csv", args.weights / "results" / "ravdess_audio_actor6.csv")
-    checkpoint.save_fused(
-        path, branches, fusion, {**meta, "metrics": {name: report.to_dict() for name, report in reports.items()}}
-    )
-    for name, report in reports.items():
-        print(f"{name}: UAR {report.uar:.3f} {report.uar_interval}, accuracy {report.accuracy:.3f}, n {report.n}")
+    measured = measure(Recognizer(checkpoint.load(path)), args.data_root, results)
+    measured["audio, RAVDESS, all actors"] = measure_actor6(args.actor6, results)
+    figures = {
+        what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
+    }
+    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures})
+    card = write_card(checkpoint.read_header(path), path.stat().st_size / 1e6, PAIRS, measured)
+    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    for what, (_, _, r) in measured.items():
+        print(f"{what}: UAR {r.uar:.3f}, accuracy {r.accuracy:.3f}, ECE {r.ece:.3f}, {r.n} clips")
 
 
 if __name__ == "__main__":

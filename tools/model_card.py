@@ -1,0 +1,134 @@
+"""The model card of the shipped fused model, from its header and its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from avser.metrics import Report
+
+CARD = """# {name} {version}
+
+Voice and face of one person, seven expressed emotions: {labels}. Two branches, calibrated and fused late.
+
+| | |
+|---|---|
+| voice | {audio_network} on 64 log-mels of silence-trimmed, level-normalised 16 kHz sound |
+| face | {face_network} on aligned 48×48 grey crops, frames pooled by confidence |
+| fusion | weighted average of log-probabilities: voice {audio_share:.2f}, face {face_share:.2f}, sharpness {sharpness:.2f} |
+| size | {size:.1f} MB |
+| licence | CC BY-NC-SA 4.0 (the strictest corpus's, RAVDESS): non-commercial, share alike, name the corpora |
+
+## Trained on
+
+- Voice: RAVDESS speech without Actor 01 (Livingstone & Russo 2018, CC BY-NC-SA 4.0) and EmoDB (Burkhardt et al. 2005);
+  calm counts as neutral, boredom is left out.
+- Face: FER2013 training part (Goodfellow et al. 2013), targets half its labels, half the FER+ votes (Barsoum et al. 2016,
+  MIT).
+- No other weights were used to start from.
+
+## Chosen on
+
+Epochs, temperatures and priors on validation subjects (four RAVDESS actors; FER2013 public test). No corpus at hand has
+voice and face of people outside the training set, so the fusion weights come from {pairs} pairs of the same emotion: a
+validation actor's voice with a validation picture of somebody else. They know nothing of how voice and face of one
+person go together.
+
+## Figures
+
+95 % intervals by bootstrap over subjects (over clips where one subject or none is known). The logits of each clip are in
+`weights/results/`; `avser evaluate --from-logits FILE` recomputes each line.
+
+| what | protocol | clips | UAR | accuracy | ECE | file |
+|---|---|---|---|---|---|---|
+{rows}
+
+{details}
+
+Actor 01 is one man with 52 clips; his face frames are grey and few, and there is no calm among them. Differences of ten
+points between lines mean little there.
+
+## Limits
+
+- Acted, exaggerated emotion; two sentences of English, ten of German; 33 voices. Own recordings will be judged worse
+  than the table says, and differently for women and men: see the recalls.
+- FER2013 comes from web searches, with labels of which many are wrong, and few pictures of disgust.
+- Music, noise and several people at once are not told apart from one speaker's voice; one face is followed at a time.
+- Probabilities are calibrated on the validation subjects of these corpora, not on yours.
+
+## Not to be used
+
+Not to decide anything about a person; not at work, in education, hiring, policing, insurance or lie detection; not for
+watching people who do not know of it. The EU AI Act forbids inferring emotions at work and in education outside medical
+and safety reasons, and asks to inform people elsewhere. What is found is expressed emotion, never what a person feels.
+
+## To train it again
+
+```sh
+{commands}
+```
+"""
+
+COMMANDS = """avser train configs/audio_base.yaml --data-root DATA      # voice
+avser train configs/face_fer2013.yaml --data-root DATA    # face
+avser train configs/audio_ravdess8.yaml --data-root DATA  # the figure of the voice over all actors
+python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \\
+    --actor6 runs/audio_ravdess8 --data-root DATA"""
+
+
+def write_card(meta: Mapping, size: float, pairs: int, measured: Mapping[str, tuple[str, str, Report]]) -> str:
+    """Fill the card.
+
+    Args:
+        meta: the model's header.
+        size: of its file, MB.
+        pairs: that the fusion was fitted on.
+        measured: by what was measured: protocol, file of logits, report.
+    """
+    shares = meta["fusion"]["shares"]
+    total = sum(shares.values())
+    return CARD.format(
+        name=meta["name"],
+        version=meta["version"],
+        labels=", ".join(meta["labels"]),
+        audio_network=meta["branches"]["audio"]["config"]["network"]["name"],
+        face_network=meta["branches"]["face"]["config"]["network"]["name"],
+        audio_share=shares["audio"] / total,
+        face_share=shares["face"] / total,
+        sharpness=meta["fusion"]["sharpness"],
+        size=size,
+        pairs=pairs,
+        rows="\n".join(_row(what, *facts) for what, facts in measured.items()),
+        details="\n\n".join(_detail(what, report) for what, (_, _, report) in measured.items()),
+        commands=COMMANDS,
+    )
+
+
+def _row(what: str, protocol: str, file: str, report: Report) -> str:
+    cells = [
+        what,
+        protocol,
+        str(report.n),
+        f"{report.uar:.3f} ({report.uar_interval[0]:.3f}–{report.uar_interval[1]:.3f})",
+        f"{report.accuracy:.3f} ({report.accuracy_interval[0]:.3f}–{report.accuracy_interval[1]:.3f})",
+        f"{report.ece:.3f}",
+        f"`{file}`",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _detail(what: str, report: Report) -> str:
+    """Recall per class (and gender), and the confusion table."""
+    head = ["", *report.labels, "recall"]
+    lines = [
+        f"**{what}** (rows: true, columns: predicted)",
+        "",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+    ]
+    for label, counts, recall in zip(report.labels, report.confusion, report.recalls, strict=True):
+        lines.append(f"| {label} | {' | '.join(str(int(n)) for n in counts)} | {recall:.2f} |")
+    for gender, figures in report.genders.items():
+        recalls = zip(report.labels, figures["recalls"], strict=True)
+        each = ", ".join(f"{label} {recall:.2f}" for label, recall in recalls)
+        lines.append(f"\n{gender}: UAR {figures['uar']:.3f} on {figures['n']} clips; recall {each}")
+    return "\n".join(lines)
