@@ -63,7 +63,7 @@ def low_pass(samples: torch.Tensor, share: float, rate: int) -> torch.Tensor:
 
 
 def mask_spectrogram(mel: torch.Tensor, lengths: torch.Tensor, augment: Augment, width: int) -> torch.Tensor:
-    """SpecAugment (Park et al. 2019): bands and stretches of (B, 1, M, T) set to the clip's mean."""
+    """SpecAugment (Park et al. 2019): bands and stretches of (B, 1, M, T) set to the mean of all T frames."""
     batch, _, bands, steps = mel.shape
     masked = torch.zeros(batch, bands, steps, dtype=torch.bool)
     band, step = torch.arange(bands)[None, :, None], torch.arange(steps)[None, None, :]

@@ -113,7 +113,8 @@ def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[Logi
     if branch is None:
         raise DataError(f"model {model.name!r} has no face branch, and these clips are pictures")
     examples, left_out = data.load_examples(branch.config, clips, progress=progress)
-    rows = list(data.run_network(branch.network, branch.config, examples)) if examples else []
+    temperature = float(branch.meta.get("temperature", 1.0))
+    rows = list(data.run_network(branch.network, branch.config, examples) / temperature) if examples else []
     return _table(model, [example.clip for example in examples], rows, left_out, branch.labels), left_out
 
 

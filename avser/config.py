@@ -63,12 +63,13 @@ class Corpus(_Section):
 
 
 class Network(_Section):
-    """A backbone by name with its options, and how frames are pooled (face only)."""
+    """A backbone by name with its options; for faces, how frames are pooled and whether mirror images help."""
 
     name: str
     options: dict[str, Any] = {}
     dropout: float = pydantic.Field(0.3, ge=0, lt=1)
     pool: Literal["mean", "confidence"] = "confidence"
+    mirror: bool = False
 
 
 class Augment(_Section):

@@ -5,6 +5,7 @@ The way up to the network is that of prediction: `media`, `faces` and `features`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -109,7 +110,10 @@ def cache_folder() -> Path:
 
 def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array from the cache, keyed by the file's content and the settings; made and stored if not there."""
-    digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
+    try:
+        digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
+    except OSError as error:
+        raise DataError(f"{clip.path}: cannot be read ({error.strerror or error}); get the file again") from None
     digest.update(f"{clip.start}|{clip.end}|{settings}".encode())
     key = digest.hexdigest()
     path = cache_folder() / key[:2] / f"{key}.npy"
@@ -124,8 +128,9 @@ def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.nda
         with temporary.open("wb") as file:
             np.save(file, array)
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full or read-only disk costs speed, not the result
+    except OSError:  # a full or read-only disk costs speed, not the result
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return array
 
 

@@ -277,3 +277,13 @@ def test_widths_and_blocks_must_match():
         build_model(make_config("face", "resnet_face", options={"widths": [8, 8], "blocks": [1]}))
     with pytest.raises(ConfigError, match="do not fit"):
         build_model(make_config("face", "resnet_face", options={"widths": [-8], "blocks": [1]}))
+
+
+def test_mirror_makes_a_face_and_its_mirror_image_alike_in_prediction() -> None:
+    torch.manual_seed(0)
+    branch = FaceBranch(FACE_BACKBONES["resnet_face"](widths=(4, 8), blocks=(1, 1)), 3, dropout=0.0, mirror=True)
+    faces = torch.rand(2, 3, 48, 48)
+    branch.eval()
+    assert torch.allclose(branch.frames(faces), branch.frames(faces.flip(-1)), atol=1e-6)
+    branch.mirror = False
+    assert not torch.allclose(branch.frames(faces), branch.frames(faces.flip(-1)), atol=1e-6)

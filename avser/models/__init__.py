@@ -28,18 +28,25 @@ class FaceBranch(nn.Module):
     """Crops (B, N, 3, H, W) in [0, 1], mask (B, N) -> logits (B, C).
 
     Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`) or
-    weighted by each frame's highest probability (`confidence`).
+    weighted by each frame's highest probability (`confidence`). With `mirror`, a frame's logits are those of the
+    picture and of its mirror image averaged, in prediction.
     """
 
-    def __init__(self, backbone: nn.Module, classes: int, dropout: float, pool: str) -> None:
+    def __init__(
+        self, backbone: nn.Module, classes: int, dropout: float, pool: str = "confidence", mirror: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.mirror = mirror
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
         self.pool_name = pool
 
     def frames(self, faces: torch.Tensor) -> torch.Tensor:
         """Pictures (N, 3, H, W) to logits of each, (N, C)."""
-        return self.head(self.backbone.encode(faces).float())
+        logits = self.head(self.backbone.encode(faces).float())
+        if self.mirror and not self.training:
+            logits = (logits + self.head(self.backbone.encode(faces.flip(-1)).float())) / 2
+        return logits
 
     def pool(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits of frames (B, N, C) to logits of windows (B, C); a masked frame has no say."""
@@ -81,4 +88,4 @@ def build_model(config: Config) -> AudioBranch | FaceBranch:
     classes = len(label_set(config.labels))
     if config.branch == "audio":
         return AudioBranch(backbone, classes, network.dropout)
-    return FaceBranch(backbone, classes, network.dropout, network.pool)
+    return FaceBranch(backbone, classes, network.dropout, network.pool, network.mirror)
