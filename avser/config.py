@@ -123,7 +123,11 @@ class Training(_Section):
 
 
 class Config(_Section):
-    """One model: which branch, which labels, which data under which protocol, which network, how trained."""
+    """One model: which branch, which labels, which data under which protocol, which network, how trained.
+
+    `exclude` names subjects that protocol `final` holds out; `validation` is the number of validation subjects;
+    `init_from` is a model file whose branch the weights start from.
+    """
 
     name: str
     branch: Literal["audio", "face"]
@@ -138,6 +142,7 @@ class Config(_Section):
     network: Network
     augment: Augment = Augment()
     training: Training = Training()
+    init_from: str | None = None
     seed: int = 0
 
     @pydantic.field_validator("labels")

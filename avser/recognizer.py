@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from avser.checkpoint import Branch, Checkpoint
 from avser.faces import FaceDetector
 from avser.models.fusion import Calibration, FusionRule, Mean
 from avser.tracking import FaceFollower
-from avser.types import AudioTrack, ConfigError, MediaInfo, ModelError, Prediction, Result
+from avser.types import ConfigError, MediaInfo, ModelError, Prediction, Result
+from avser.windows import audio_windows, window_grid
 
 MODALITIES = ("fused", "audio", "face")
 LOOK_HEIGHT = 720
@@ -35,23 +36,6 @@ def load_model(name: str | Path = "av-base") -> Recognizer:
         ModelError: there is no such model, or its file is damaged or foreign.
     """
     return Recognizer(checkpoint.load(name))
-
-
-def window_grid(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
-    """Windows over a file, as (start, end) in s: one every `hop`, the last one flush with the end.
-
-    >>> window_grid(4.5, 3.0, 1.0)
-    [(0.0, 3.0), (1.0, 4.0), (1.5, 4.5)]
-    >>> window_grid(2.0, 3.0, 1.0)
-    [(0.0, 2.0)]
-    """
-    if duration <= window:
-        return [(0.0, duration)]
-    count = math.floor((duration - window) / hop + 1e-9) + 1
-    grid = [(k * hop, k * hop + window) for k in range(count)]
-    if duration - grid[-1][1] > 1e-3:
-        grid.append((duration - window, duration))
-    return grid
 
 
 @dataclass(frozen=True)
@@ -126,7 +110,8 @@ class Recognizer:
         duration = max(seen, voice.end if voice else 0.0)
         if duration <= 0:
             duration = info.duration or 0.0
-        grid = window_grid(duration, window, hop)
+        # the windows that were listened to, if any: a grid made anew could differ from them in the last bit
+        grid = list(voice.logits) if voice and voice.logits else window_grid(duration, window, hop)
         missing = _missing(info, modality)
         predictions = [self._window(start, end, voice, face, missing) for start, end in grid]
         return Result(
@@ -172,7 +157,7 @@ class Recognizer:
         end = 0.0
         params = branch.config.audio
         with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
-            for start, stop, track in _audio_windows(path, params.rate, window, hop, seen):
+            for start, stop, track in audio_windows(path, params.rate, window, hop, seen):
                 end = max(end, track.end)
                 sounds.append(((start, stop), features.prepare(track.between(start, stop).samples, params)))
                 report(stop)
@@ -296,29 +281,6 @@ def _lone(model: Checkpoint) -> FusionRule:
     meta = model.branches[model.kind].meta
     labels = tuple(meta["labels"])
     return Mean(labels, {model.kind: Calibration(labels, float(meta.get("temperature", 1.0)))})
-
-
-def _audio_windows(
-    path: Path, rate: int, window: float, hop: float, seen: float
-) -> Iterator[tuple[float, float, AudioTrack]]:
-    """Each window of the grid with a stretch of sound that covers it, reading the sound once.
-
-    Args:
-        seen: end of the video, in s; the grid goes on to the later of the two ends.
-    """
-    held = AudioTrack(np.zeros(0, np.float32), rate)
-    count = 0  # windows of the grid that have been handed out
-    for block in media.iter_audio(path, rate):
-        samples = np.concatenate([held.samples, block.samples]) if len(held.samples) else block.samples
-        held = AudioTrack(samples, rate, held.start if len(held.samples) else block.start)
-        while count * hop + window <= held.end:
-            yield count * hop, count * hop + window, held
-            count += 1
-        # the window that is flush with the end may begin one hop before the next one of the grid
-        held = held.between(min((count - 1) * hop, held.end - window - hop), held.end)
-    duration = max(held.end, seen)
-    for start, end in window_grid(duration, window, hop)[count:]:
-        yield start, end, held
 
 
 def _hear(

@@ -1,139 +1,32 @@
-"""Fitting a branch: folds, Lightning module, checkpoints that resume, logits of what was held out."""
+"""Training a branch: folds, checkpoints that resume, logits of what was held out."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel
 
-from avser import __version__, augment, checkpoint, data, metrics, torchlibs
-from avser.config import Config
+from avser import __version__, checkpoint, data, metrics, torchlibs
+from avser.config import Config, load_config
+from avser.fitting import BranchModule, EpochLine
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
 from avser.models import build_model
 from avser.splits import Fold, make_folds
-from avser.types import Clip, ConfigError, DataError
+from avser.types import Clip, ConfigError, DataError, ModelError
 
 lightning = torchlibs.import_lightning()
 callbacks, loggers = lightning.pytorch.callbacks, lightning.pytorch.loggers
 
 LICENCES = {"ravdess": "CC BY-NC-SA 4.0"}
 """Licences that corpora hand on to weights trained on them; the strictest one holds."""
-
-
-class BranchModule(lightning.LightningModule):
-    """One branch in training: soft-target cross-entropy, mixup, and a moving average of the weights."""
-
-    def __init__(self, config: Config, steps: int) -> None:
-        super().__init__()
-        self.config = config
-        self.steps = steps
-        self.network = build_model(config).to(memory_format=torch.channels_last)  # 2D convolutions are faster so
-        self.average = None
-        if config.training.average:
-            self.average = AveragedModel(
-                self.network, multi_avg_fn=_moving_average(config.training.average), use_buffers=True
-            )
-        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
-
-    @property
-    def judged(self) -> torch.nn.Module:
-        """The network that is validated and kept."""
-        return self.network if self.average is None else self.average.module
-
-    def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        inputs, other = data.network_inputs(batch, self.config, training=True)
-        targets = batch["targets"]
-        if self.config.augment.mixup:
-            inputs, other, targets = augment.mix(inputs, other, targets, self.config.augment.mixup)
-        logits = self.network(inputs, other)
-        smoothing = self.config.training.label_smoothing
-        loss = torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
-        return loss
-
-    def on_train_batch_end(self, *_: object) -> None:
-        if self.average is not None:
-            self.average.update_parameters(self.network)
-
-    def validation_step(self, batch: dict[str, torch.Tensor], index: int) -> None:
-        inputs, other = data.network_inputs(batch, self.config, training=False)
-        logits = self.judged(inputs, other).float()
-        self.seen.append((logits.cpu().numpy(), batch["targets"].argmax(1).cpu().numpy()))
-
-    def on_validation_epoch_end(self) -> None:
-        logits, targets = (np.concatenate(part) for part in zip(*self.seen, strict=True))
-        self.seen.clear()
-        probs = metrics.softmax(logits)
-        self.log("val_uar", metrics.uar(probs, targets))
-        self.log("val_accuracy", metrics.accuracy(probs, targets))
-        self.log("val_nll", metrics.nll(logits, targets))
-
-    def configure_optimizers(self) -> dict:
-        settings = self.config.training
-        parameters = self.network.parameters()
-        if settings.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
-            )
-        else:
-            kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-            optimizer = kind(parameters, settings.lr, weight_decay=settings.weight_decay)
-        total = self.steps * settings.epochs
-        if settings.schedule == "onecycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.lr, total_steps=total + 1, pct_start=0.2
-            )
-        elif settings.schedule == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-        else:
-            return {"optimizer": optimizer}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _moving_average(decay: float) -> Callable:
-    """Exponential moving average that follows faster at first, so that the first weights are soon forgotten."""
-
-    @torch.no_grad()
-    def update(averages: list[torch.Tensor], values: list[torch.Tensor], count: torch.Tensor) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - keep)
-            else:
-                average.copy_(value)
-
-    return update
-
-
-class _EpochLine(callbacks.Callback):
-    """One line an epoch: how far, how good, how long still."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.began: float | None = None
-
-    def on_train_start(self, trainer: lightning.Trainer, module: BranchModule) -> None:
-        self.began, self.first = time.monotonic(), trainer.current_epoch
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: BranchModule) -> None:
-        done, epochs = trainer.current_epoch + 1, module.config.training.epochs
-        left = (time.monotonic() - self.began) / (done - self.first) * (epochs - done)
-        facts = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        print(
-            f"{self.title}  epoch {done}/{epochs}  loss {facts.get('loss', float('nan')):.3f}  "
-            f"val UAR {facts['val_uar']:.3f}  val accuracy {facts['val_accuracy']:.3f}  "
-            f"{left / 60:.0f} min left",
-            flush=True,
-        )
 
 
 @dataclass(frozen=True)
@@ -158,18 +51,22 @@ def train(
     """
     folder = output / config.name
     settings = folder / "config.json"
-    text = config.model_copy(update={"folds": None}).model_dump_json(indent=1)
+    kept = config.model_copy(update={"folds": None})
     if not resume and settings.exists():
         raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
-    if resume and settings.exists() and settings.read_text(encoding="utf-8") != text:
+    if resume and settings.exists() and load_config(settings) != kept:
         raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
+    build_model(config)  # what is wrong with the network should not be found after hours of decoding
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
     chosen = range(len(folds)) if config.folds is None else config.folds
     if bad := [index for index in chosen if not 0 <= index < len(folds)]:
         raise ConfigError(f"{config.name}: no fold {bad[0]}; {config.protocol} has folds 0 to {len(folds) - 1}")
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(kept.model_dump_json(indent=1), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
     for index in chosen:
         place = folder / f"fold{index}"
         if (place / "model.safetensors").exists():
@@ -209,9 +106,14 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
 
     loader = _loader(config, parts["train"], training=True)
     module = BranchModule(config, len(loader))
+    if config.init_from is not None:
+        _start_from(module, config, f"{config.protocol}, fold {fold.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    saver = callbacks.ModelCheckpoint(folder, "best", monitor="val_uar", mode="max", save_last=True)
-    watchers: list[callbacks.Callback] = [saver, _EpochLine(title)]
+    _keep_log(folder)
+    best = callbacks.ModelCheckpoint(folder, "best", monitor="val_uar", mode="max", enable_version_counter=False)
+    # of its own: lightning's save_last writes only where the best one got better
+    latest = callbacks.ModelCheckpoint(folder, "last", enable_version_counter=False)
+    watchers: list[callbacks.Callback] = [EpochLine(title), best, latest]
     if settings.patience:
         watchers.append(callbacks.EarlyStopping("val_uar", patience=settings.patience, mode="max"))
     with warnings.catch_warnings():
@@ -234,21 +136,59 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
             log_every_n_steps=50,
         )
         last = folder / "last.ckpt"
-        trainer.fit(
-            module,
-            loader,
-            _loader(config, parts["val"], training=False),
-            ckpt_path=last if last.exists() else None,
-            weights_only=False,  # our own file: it holds the optimizer's state
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    kept = saver.best_model_path if settings.keep == "best" else saver.last_model_path
+        try:
+            trainer.fit(
+                module,
+                loader,
+                _loader(config, parts["val"], training=False),
+                ckpt_path=last if last.exists() else None,
+                weights_only=False,  # our own file: it holds the optimizer's state
+            )
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # lightning has switched it off
+            raise KeyboardInterrupt(f"{title} interrupted; the same command with --resume goes on") from None
+    kept = best.best_model_path if settings.keep == "best" else last
     module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
     network = module.judged.cpu().eval()
     _finish(config, fold, folder, fold_name, network, parts)
     for path in folder.glob("*.ckpt"):
         path.unlink()  # the optimizer's state is of no use any more
+
+
+def _start_from(module: BranchModule, config: Config, protocol: str) -> None:
+    """Begin with the weights of a trained branch; a classifier over other labels begins afresh.
+
+    A branch that has met this corpus may only go on where it was held out from the same clips.
+    """
+    branch = checkpoint.load(config.init_from).branches.get(config.branch)
+    if branch is None:
+        raise ModelError(f"{config.init_from}: has no {config.branch} branch to start {config.name} from")
+    shared = {corpus.name for corpus in config.corpora} & set(branch.meta["corpora"])
+    if shared and branch.meta["protocol"] != protocol:
+        raise DataError(
+            f"{config.init_from}: has learned from {', '.join(sorted(shared))} under {branch.meta['protocol']!r}, "
+            f"so clips held out under {protocol!r} are not new to it; start from a model of the same fold"
+        )
+    weights = branch.network.state_dict()
+    if branch.labels != label_set(config.labels):
+        weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    try:
+        missing = module.network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{config.init_from}: does not fit the network of {config.name} ({error})") from None
+    if missing.unexpected_keys or any(not name.startswith("head.") for name in missing.missing_keys):
+        raise ModelError(f"{config.init_from}: is another backbone than that of {config.name}")
+    if module.average is not None:
+        module.average.module.load_state_dict(module.network.state_dict())
+
+
+def _keep_log(folder: Path) -> None:
+    """Set the epochs that an interrupted run has logged aside: the logger starts its file afresh."""
+    log = folder / "metrics.csv"
+    if log.exists():
+        log.rename(folder / f"metrics-{len(list(folder.glob('metrics*.csv')))}.csv")
 
 
 def _finish(config, fold, folder, fold_name, network, parts) -> None:

@@ -16,9 +16,22 @@ PACKAGE = Path(avser.__file__).parent
 
 LAYERS = (
     ("errors", "types", "labels", "config", "torchlibs"),
-    ("probe", "media", "features", "faces", "tracking", "metrics", "logits", "subjects", "splits", "models"),
+    (
+        "probe",
+        "media",
+        "features",
+        "faces",
+        "tracking",
+        "metrics",
+        "logits",
+        "subjects",
+        "splits",
+        "windows",
+        "models",
+    ),
     ("checkpoint", "writers", "datasets"),
     ("recognizer", "batch", "data", "augment"),
+    ("fitting",),
     ("training",),
     ("benchmark", "plots", "console"),
     ("cli", "app", "cluster"),
@@ -27,7 +40,20 @@ LAYERS = (
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 PREDICTION = (
-    *("errors", "types", "labels", "config", "probe", "media", "features", "faces", "tracking", "metrics", "logits"),
+    *(
+        "errors",
+        "types",
+        "labels",
+        "config",
+        "probe",
+        "media",
+        "features",
+        "faces",
+        "tracking",
+        "windows",
+        "metrics",
+        "logits",
+    ),
     *("models", "checkpoint", "writers", "recognizer"),
     *("batch", "console"),
 )

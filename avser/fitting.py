@@ -1,0 +1,124 @@
+"""One branch as a Lightning module: loss, moving average of the weights, schedule, validation, a line an epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from avser import augment, data, metrics, torchlibs
+from avser.config import Config
+from avser.models import build_model
+
+lightning = torchlibs.import_lightning()
+
+
+class BranchModule(lightning.LightningModule):
+    """One branch in training: soft-target cross-entropy, mixup, and a moving average of the weights."""
+
+    def __init__(self, config: Config, steps: int) -> None:
+        super().__init__()
+        self.config = config
+        self.steps = steps
+        self.network = build_model(config).to(memory_format=torch.channels_last)  # 2D convolutions are faster so
+        self.average = None
+        if config.training.average:
+            self.average = AveragedModel(
+                self.network, multi_avg_fn=_moving_average(config.training.average), use_buffers=True
+            )
+        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @property
+    def judged(self) -> torch.nn.Module:
+        """The network that is validated and kept."""
+        return self.network if self.average is None else self.average.module
+
+    def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        inputs, other = data.network_inputs(batch, self.config, training=True)
+        targets = batch["targets"]
+        if self.config.augment.mixup:
+            inputs, other, targets = augment.mix(inputs, other, targets, self.config.augment.mixup)
+        logits = self.network(inputs, other)
+        smoothing = self.config.training.label_smoothing
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: dict[str, torch.Tensor], index: int) -> None:
+        inputs, other = data.network_inputs(batch, self.config, training=False)
+        logits = self.judged(inputs, other).float()
+        self.seen.append((logits.cpu().numpy(), batch["targets"].argmax(1).cpu().numpy()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = (np.concatenate(part) for part in zip(*self.seen, strict=True))
+        self.seen.clear()
+        probs = metrics.softmax(logits)
+        self.log("val_uar", metrics.uar(probs, targets))
+        self.log("val_accuracy", metrics.accuracy(probs, targets))
+        self.log("val_nll", metrics.nll(logits, targets))
+
+    def configure_optimizers(self) -> dict:
+        settings = self.config.training
+        parameters = self.network.parameters()
+        if settings.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            )
+        else:
+            kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+            optimizer = kind(parameters, settings.lr, weight_decay=settings.weight_decay)
+        total = self.steps * settings.epochs
+        if settings.schedule == "onecycle":
+            rise = max(0.2, 1.5 / (total + 1))  # a rise of exactly one step would be a division by zero
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.lr, total_steps=total + 1, pct_start=rise
+            )
+        elif settings.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+        else:
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _moving_average(decay: float) -> Callable:
+    """Exponential moving average that follows faster at first, so that the first weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], values: list[torch.Tensor], count: torch.Tensor) -> None:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), 1 - keep)
+            else:
+                average.copy_(value)
+
+    return update
+
+
+class EpochLine(lightning.pytorch.callbacks.Callback):
+    """One line an epoch: how far, how good, how long still."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.began: float | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, module: BranchModule) -> None:
+        self.began, self.first = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: BranchModule) -> None:
+        done, epochs = trainer.current_epoch + 1, module.config.training.epochs
+        left = (time.monotonic() - self.began) / (done - self.first) * (epochs - done)
+        facts = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        print(
+            f"{self.title}  epoch {done}/{epochs}  loss {facts.get('loss', float('nan')):.3f}  "
+            f"val UAR {facts['val_uar']:.3f}  val accuracy {facts['val_accuracy']:.3f}  "
+            f"{left / 60:.0f} min left",
+            flush=True,
+        )
