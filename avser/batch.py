@@ -65,6 +65,7 @@ class Batch:
         self.targets = _targets(job, self.files)
         self.model: Recognizer = load_model(job.model)
         self.model.check(job.modality, job.window, job.hop)
+        _make_folder(job.output, self.targets)
 
     def __len__(self) -> int:
         return len(self.files) + len(self.problems)
@@ -116,3 +117,14 @@ def _targets(job: Job, files: Sequence[tuple[Path, Path]]) -> list[list[tuple[Pa
         raise ConfigError(f"{job.output}: is a file; give a folder to -o, or a name that ends in .json or .csv")
     stems = writers.output_stems(files)
     return [[(job.output / f"{stem}.{name}", name) for name in job.formats] for stem in stems]
+
+
+def _make_folder(output: Path | None, targets: Sequence[list[tuple[Path, str]]]) -> None:
+    """Make the folder for the results now: one that cannot be made should not be found after hours of work."""
+    if output is None or not targets:
+        return
+    folder = output.parent if targets[0] and targets[0][0][0] == output else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written ({error.strerror or error}); choose another -o") from None

@@ -7,26 +7,43 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.core
 
 from avser import __version__
 from avser.errors import AvserError
 
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: some file failed; the request makes no sense; Ctrl-C."""
+
+UsageError = typer.BadParameter.__base__
+
+
+class _Commands(typer.core.TyperGroup):
+    """Says what Ctrl-C stopped, where typer, by its version, ends in silence or with another exit code."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            typer.echo(f"avser: {str(stop) or 'interrupted'}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="From a video file to a timeline of expressed emotions: voice, face, and both fused.",
 )
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: some file failed; the request makes no sense; Ctrl-C."""
-
-
-UsageError = typer.BadParameter.__base__
-
 
 def main() -> None:
     """Entry point: runs a command, and turns errors into one line and an exit code."""
+    # a file's name may hold what the terminal cannot show, or bytes that are no text
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except AvserError as error:
@@ -35,9 +52,6 @@ def main() -> None:
     except UsageError as error:
         error.show()
         code = MISUSED
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        typer.echo(f"avser: {stop or stop.__context__ or 'interrupted'}", err=True)
-        code = INTERRUPTED
     sys.exit(code or 0)
 
 

@@ -40,7 +40,8 @@ def run(
     work = batch.Batch(job)
     summary = batch.Summary(total=len(work))
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[at]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=quiet) as bar:
+    hidden = quiet or not err.is_terminal  # else it would leave an empty line in a log file
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=hidden) as bar:
         task = bar.add_task("starting", total=summary.total, at="")
 
         def report(path: Path, second: float) -> None:
@@ -151,7 +152,7 @@ def evaluate(
     loaded.check(modality)
 
     def bar(clips):
-        return track(clips, description="measuring", console=err, transient=True)
+        return track(clips, "measuring", console=err, transient=True, disable=not err.is_terminal)
 
     done = benchmark.evaluate(loaded, corpus, root, filters, modality, bar)
     if done.restricted:

@@ -175,8 +175,9 @@ class _Process:
         self.path = path
         self.messages: deque[str] = deque(maxlen=50)
         self.times: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        command = output.compile(cmd=ffmpeg_binary())
         self.process = subprocess.Popen(
-            output.compile(cmd=ffmpeg_binary()),
+            [url(Path(path)) if part == _FILE else part for part in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -241,12 +242,16 @@ class _Process:
         self.times.put(None)  # so that nobody waits for ever
 
 
+_FILE = "file:"
+"""Stands for the file in a graph: ffmpeg-python takes no name that holds bytes which are no text."""
+
+
 def _input(header: Header, start: float):
     """The file as an ffmpeg-python input. A seek is only a head start: filters cut by the true timestamps."""
     options = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS, "threads": THREADS}
     if start > SEEK_MARGIN:
         options |= {"noaccurate_seek": None, "ss": _seconds(start - SEEK_MARGIN)}
-    return ffmpeg.input(url(header.info.path), **options)
+    return ffmpeg.input(_FILE, **options)
 
 
 @functools.cache

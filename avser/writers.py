@@ -30,7 +30,8 @@ def write(result: Result, path: str | Path, format: str | None = None) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        # a file's name may hold bytes that are no text: they become \udc.., which JSON reads back as they were
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             WRITERS[name](result, file)
         temporary.replace(path)
     except OSError as error:

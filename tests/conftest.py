@@ -9,13 +9,23 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from avser.media import ffmpeg_binary
+
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")  # how long an example takes says how busy the machine is
+
+SAMPLE = Path(__file__).parent / "data" / "sample.mp4"
+"""A clip of 5.7 s with a face and a voice that may be shared."""
 
 FLASH = 1.0
 """When the flash and the beep of `flash_beep` begin in the untouched streams, in s; both last 0.2 s."""
@@ -125,3 +135,95 @@ def data_root() -> Path:
     if not Path(root).is_dir():
         pytest.fail(f"AVSER_DATA names no folder: {root}")
     return Path(root)
+
+
+# Small models and the command line
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Paths of small models with random weights over basic7."""
+
+    audio: Path
+    face: Path
+    fused: Path
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory) -> ModelFiles:
+    """One model file of each kind. Sound of 0.1 s counts as speech, for the beeps of the tests are short."""
+    import torch
+
+    from avser import checkpoint, config, models
+    from avser.labels import LABEL_SETS
+    from avser.models.fusion import Calibration, Weighted
+
+    folder = tmp_path_factory.mktemp("models")
+    labels = LABEL_SETS["basic7"]
+    networks = {
+        "audio": {"name": "resnet_attention", "options": {"widths": [4, 4, 8, 8], "features": 16}},
+        "face": {"name": "resnet_face", "options": {"widths": [4, 8], "blocks": [1, 1]}},
+    }
+    branches = {}
+    for name, network in networks.items():
+        values = {"name": name, "branch": name, "labels": "basic7", "corpora": [], "protocol": "final"}
+        settings = config.parse_config({**values, "network": network, "audio": {"min_speech": 0.1}}, "test")
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            branch = models.build_model(settings).eval()
+        meta = {"labels": list(labels), "corpora": ["savee"], "protocol": "none, random weights"}
+        meta |= {"name": f"small-{name}", "version": "1", "temperature": 0.5, "licence": "MIT"}
+        checkpoint.save_branch(folder / f"{name}.safetensors", branch, settings, meta)
+        branches[name] = checkpoint.load(folder / f"{name}.safetensors").branches[name]
+    calibrations = {"audio": Calibration(labels, 0.5), "face": Calibration(labels, 0.8)}
+    fusion = Weighted(labels, calibrations, {"audio": 0.6, "face": 0.4}, sharpness=1.5)
+    meta = {"name": "small", "version": "1", "corpora": ["savee"], "protocol": "none, random weights"}
+    checkpoint.save_fused(folder / "fused.safetensors", branches, fusion, meta)
+    return ModelFiles(*(folder / f"{name}.safetensors" for name in ("audio", "face", "fused")))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The only line on stderr."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("avser: ")
+        return lines[0]
+
+
+@pytest.fixture
+def avser_command(monkeypatch, capsys) -> Callable[..., Ended]:
+    """`avser_command("predict", path, …)`: run the command line in this process, as its entry point does."""
+    from avser import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["avser", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return Ended(stop.value.code or 0, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory) -> Path:
+    """A cache that the whole session shares."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, cache_folder) -> None:
+    """Nothing is written to the user's cache."""
+    monkeypatch.setenv("AVSER_CACHE", str(cache_folder))

@@ -1,0 +1,96 @@
+"""The model that ships: found by name, small, described, and as good as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SAMPLE
+
+import avser
+from avser.checkpoint import known_models, read_header
+from avser.labels import LABEL_SETS
+from avser.logits import read_logits
+
+NAME = "av-base"
+WEIGHTS = Path(__file__).parent.parent / "weights"
+RESULTS = sorted((WEIGHTS / "results").glob("*.csv"))
+
+pytestmark = pytest.mark.skipif(NAME not in known_models(), reason=f"weights/{NAME}.safetensors is not there")
+
+
+@pytest.fixture(scope="module")
+def header() -> dict:
+    return read_header(known_models()[NAME])
+
+
+@pytest.fixture(scope="module")
+def model() -> avser.Recognizer:
+    return avser.load_model(NAME)
+
+
+def test_size_and_card():
+    path = known_models()[NAME]
+    assert path.stat().st_size < 10e6
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    for topic in ("CC BY-NC-SA 4.0", "RAVDESS", "EmoDB", "FER2013", "## Limits", "## Not to be used"):
+        assert topic.lower() in card.lower(), topic
+
+
+def test_header_describes_the_model(header):
+    assert header["name"] == NAME
+    assert tuple(header["labels"]) == LABEL_SETS["basic7"]
+    assert {"ravdess", "fer2013"} <= set(header["corpora"])
+    assert "CC BY-NC-SA" in header["licence"]
+    assert header["protocol"]
+    assert header["held_out"]["ravdess"] == {"subject": ["01"]}
+    assert header["metrics"]
+    assert set(header["branches"]) == {"audio", "face"}
+
+
+def test_predict_in_python(model, tmp_path):
+    result = model.predict(SAMPLE)
+    assert result.label in result.labels
+    assert sum(result.probs.values()) == pytest.approx(1, abs=1e-3)
+    avser.write(result, tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text())["overall"]["label"] == result.label
+
+
+def test_predict_on_the_command_line(avser_command):
+    done = avser_command("predict", SAMPLE)
+    assert (done.code, done.err) == (0, "")
+    rows = [line for line in done.out.splitlines() if " – " in line]
+    assert rows
+    assert all(row.count("×") == 2 for row in rows)  # voice and face both have their share
+
+
+def test_info_and_models(avser_command, header):
+    done = avser_command("info")
+    assert done.code == 0
+    assert header["licence"] in done.out
+    assert "model card: " in done.out
+    assert all(name.split(",")[0] in done.out for name in header["metrics"])
+    assert NAME in avser_command("models").out
+
+
+def measured(header: dict, path: Path) -> dict | None:
+    """The header's figures that a file of logits stands behind; None if it has none."""
+    return next((figures for figures in header["metrics"].values() if figures["file"] == path.name), None)
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_figures_can_be_recomputed(avser_command, header, path):
+    done = avser_command("evaluate", "--from-logits", path, "--json")
+    assert (done.code, done.err) == (0, "")
+    figures = json.loads(done.out)
+    assert figures["n"] == len(read_logits(path).clips)
+    told = measured(header, path)
+    if told is None:
+        pytest.skip("the model's header has no figures of this file")
+    for key in ("n", "uar", "accuracy", "confusion"):
+        assert figures[key] == (pytest.approx(told[key], abs=5e-4) if isinstance(told[key], float) else told[key])
+
+
+def test_every_figure_has_its_file(header):
+    assert {figures["file"] for figures in header["metrics"].values()} <= {path.name for path in RESULTS}

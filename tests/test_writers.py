@@ -1,0 +1,234 @@
+"""Files of results: golden rows, nothing half-written, and a name of its own for each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import avser
+from avser import writers
+from avser.types import AvserError, ConfigError, MediaInfo, Prediction, Result
+from avser.writers import WRITERS, output_stems, write
+
+LABELS = ("neutral", "happy", "sad")
+
+
+def make_result(path: str = "talks/a b.mp4") -> Result:
+    """Two windows: one with voice and face, one with nothing to go by."""
+    fused = np.array([0.1, 0.7, 0.2])
+    both = {"audio": np.array([0.25, 0.5, 0.25]), "face": np.array([0.0, 0.99996, 0.00004])}
+    said = Prediction(0.0, 3.0, 1, fused, "happy", both, {"audio": 0.6, "face": 0.4}, face_frames=30)
+    nothing = Prediction(1.0, 4.00049, None, None, None, reason="no audio track and no face seen")
+    media = MediaInfo(Path(path), 4.0, True, True, 640, 480, Fraction(30000, 1001), "h264", "aac", 44100, 2)
+    return Result(Path(path), media, LABELS, (said, nothing), said, "av-test", "0.1", "fused")
+
+
+HAPPY = {
+    "start": 0.0,
+    "end": 3.0,
+    "track": 1,
+    "label": "happy",
+    "confidence": 0.7,
+    "probs": {"neutral": 0.1, "happy": 0.7, "sad": 0.2},
+    "modalities": {
+        "audio": {"neutral": 0.25, "happy": 0.5, "sad": 0.25},
+        "face": {"neutral": 0.0, "happy": 1.0, "sad": 0.0},
+    },
+    "weights": {"audio": 0.6, "face": 0.4},
+    "face_frames": 30,
+    "reason": None,
+}
+GOLDEN = {
+    "schema": 1,
+    "file": "talks/a b.mp4",
+    "model": {"name": "av-test", "version": "0.1"},
+    "modality": "fused",
+    "labels": ["neutral", "happy", "sad"],
+    "media": {
+        "duration": 4.0,
+        "has_audio": True,
+        "has_video": True,
+        "width": 640,
+        "height": 480,
+        "fps": "30000/1001",
+        "video_codec": "h264",
+        "audio_codec": "aac",
+        "audio_rate": 44100,
+        "audio_channels": 2,
+    },
+    "overall": HAPPY,
+    "predictions": [
+        HAPPY,
+        {
+            "start": 1.0,
+            "end": 4.0,
+            "track": None,
+            "label": None,
+            "confidence": None,
+            "probs": None,
+            "modalities": {},
+            "weights": {},
+            "face_frames": 0,
+            "reason": "no audio track and no face seen",
+        },
+    ],
+}
+GOLDEN_CSV = """\
+file,start,end,track,label,confidence,face_frames,reason,audio_weight,face_weight,\
+fused_neutral,fused_happy,fused_sad,audio_neutral,audio_happy,audio_sad,face_neutral,face_happy,face_sad
+talks/a b.mp4,0.000,3.000,1,happy,0.7000,30,,0.6000,0.4000,\
+0.1000,0.7000,0.2000,0.2500,0.5000,0.2500,0.0000,1.0000,0.0000
+talks/a b.mp4,1.000,4.000,,,,0,no audio track and no face seen,,,,,,,,,,,
+"""
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_golden_json(tmp_path):
+    path = write(make_result(), tmp_path / "out.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == GOLDEN
+
+
+def test_golden_csv(tmp_path):
+    path = write(make_result(), tmp_path / "out.csv")
+    assert path.read_bytes().decode() == GOLDEN_CSV
+
+
+def test_dict_survives_json():
+    plain = make_result().to_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain == GOLDEN
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_writes(tmp_path, name):
+    target = tmp_path / "new" / "folder" / f"x.{name.upper()}"
+    assert avser.write(make_result(), str(target)) == target
+    assert target.stat().st_size > 0
+    assert left_in(target.parent) == [target.name]
+
+
+def test_csv_cells_with_commas_and_breaks(tmp_path):
+    result = make_result('odd, "name"\n.mp4')
+    rows = list(csv.DictReader(io.StringIO(write(result, tmp_path / "x.csv").read_text(encoding="utf-8"))))
+    assert [row["file"] for row in rows] == ['odd, "name"\n.mp4'] * 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_name_that_is_no_text(tmp_path):
+    result = make_result(os.fsdecode(b"caf\xe9.mp4"))
+    assert json.loads(write(result, tmp_path / "x.json").read_text(encoding="utf-8"))["file"] == "caf\udce9.mp4"
+    assert "caf\\udce9.mp4,0.000" in write(result, tmp_path / "x.csv").read_text(encoding="utf-8")
+
+
+def test_format_by_name_counts_more_than_the_suffix(tmp_path):
+    path = write(make_result(), tmp_path / "table.txt", "csv")
+    assert path.read_text(encoding="utf-8") == GOLDEN_CSV
+
+
+@pytest.mark.parametrize(("name", "said"), [("out.xyz", "'xyz'"), ("out", "''")])
+def test_unknown_format(tmp_path, name, said):
+    with pytest.raises(ConfigError, match=f"unknown output format {said}: choose from json, csv"):
+        write(make_result(), tmp_path / name)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["a file/x.json", "a folder.json", "proc"])
+def test_target_that_cannot_be(tmp_path, below):
+    (tmp_path / "a file").write_text("kept")
+    (tmp_path / "a folder.json").mkdir()
+    target = tmp_path / below if below != "proc" else Path("/proc/avser/x.json")
+    if below == "proc" and not Path("/proc/self").exists():
+        pytest.skip("this system has no /proc")
+    with pytest.raises(AvserError, match=r"cannot be written .*; choose another") as caught:
+        write(make_result(), target)
+    assert str(target) in str(caught.value)
+    assert left_in(tmp_path) == ["a file", "a folder.json"]
+    assert (tmp_path / "a file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), RuntimeError])
+def test_nothing_half_written(tmp_path, monkeypatch, error):
+    """A writer that stops in the middle leaves the old file, and no other."""
+
+    def stops(result, file):
+        file.write("half")
+        file.flush()
+        raise error
+
+    monkeypatch.setitem(writers.WRITERS, "json", stops)
+    target = tmp_path / "x.json"
+    target.write_text("old")
+    with pytest.raises(AvserError if isinstance(error, OSError) else error):
+        write(make_result(), target)
+    assert left_in(tmp_path) == ["x.json"]
+    assert target.read_text() == "old"
+
+
+# Names
+
+
+def stems(*sources: tuple[str, str]) -> list[str]:
+    return [path.as_posix() for path in output_stems([(Path(given), Path(path)) for given, path in sources])]
+
+
+def test_files_are_named_by_their_stem():
+    assert stems(("in/a.mp4", "in/a.mp4"), ("b.v2.mov", "b.v2.mov")) == ["a", "b.v2"]
+
+
+def test_folders_keep_their_structure():
+    found = [("in", "in/a.mp4"), ("in", "in/x/a.mp4"), ("in", "in/x/y/b.wav")]
+    assert stems(*found) == ["a", "x/a", "x/y/b"]
+
+
+def test_same_stem_with_other_suffixes():
+    assert stems(("in", "in/x/a.mp4"), ("in", "in/x/a.wav")) == ["x/a.mp4", "x/a.wav"]
+
+
+def test_same_name_in_two_places():
+    assert stems(("one/a.mp4", "one/a.mp4"), ("two/a.mp4", "two/a.mp4"), ("b.mp4", "b.mp4")) == [
+        *("a.mp4", "a.mp4-2"),
+        "b",
+    ]
+
+
+def test_names_that_differ_in_case_only():
+    assert len({stem.lower() for stem in stems(("a.mp4", "a.mp4"), ("A.mp4", "A.mp4"))}) == 2
+
+
+NAMES = st.builds("{}{}".format, st.sampled_from(["a", "A", "b", "a.mp4", "a.mp4-2", "."]), st.just("x")).map(
+    lambda name: name.removesuffix("x") if name not in (".x",) else "c"
+)
+SUFFIXES = st.sampled_from([".mp4", ".MP4", ".wav", ""])
+FOLDERS = st.sampled_from(["", "in", "in/x", "in/y", "other", "other/x"])
+
+
+@st.composite
+def one_source(draw) -> tuple[Path, Path]:
+    folder = Path(draw(FOLDERS))
+    path = folder / (draw(NAMES) + draw(SUFFIXES))
+    given = draw(st.sampled_from([path, *(p for p in path.parents if PurePosixPath(p) != PurePosixPath("."))]))
+    return given, path
+
+
+@given(st.lists(one_source(), max_size=12, unique_by=lambda pair: pair[1]))
+def test_no_two_results_share_a_name(sources):
+    found = output_stems(sources)
+    assert len(found) == len(sources)
+    assert len({str(stem).lower() for stem in found}) == len(found)
+    for (given_path, path), stem in zip(sources, found, strict=True):
+        assert not stem.is_absolute()
+        assert ".." not in stem.parts
+        below = path.relative_to(given_path).parent if given_path != path else Path()
+        assert stem.parent == below
+        assert stem.name.startswith(path.stem)
