@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: runs a command, and turns errors into one line and an exit code."""
+    logging.basicConfig(format="avser: %(message)s")  # warnings, as of a file that is cut short
     # a file's name may hold what the terminal cannot show, or bytes that are no text
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

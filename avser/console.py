@@ -71,7 +71,8 @@ def run(
 
 def print_result(result: Result, out: Console) -> None:
     """A readable table: time, emotion, confidence, what the voice says, what the face says."""
-    table = Table(title=Text(str(result.path)), title_justify="left", header_style="bold")
+    out.print(Text(str(result.path), style="italic"), soft_wrap=True)
+    table = Table(header_style="bold")
     table.add_column("time (s)", justify="right", no_wrap=True)
     table.add_column("emotion", no_wrap=True)
     table.add_column("confidence", justify="right")

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from avser import checkpoint, features, media
-from avser.checkpoint import Branch, Checkpoint
-from avser.faces import FaceDetector
+from avser import checkpoint, media
+from avser.branches import Face, Progress, Voice, listen, look
+from avser.checkpoint import Checkpoint
 from avser.models.fusion import Calibration, FusionRule, Mean
-from avser.tracking import FaceFollower
 from avser.types import ConfigError, MediaInfo, ModelError, Prediction, Result
-from avser.windows import audio_windows, window_grid
+from avser.windows import window_grid
 
 MODALITIES = ("fused", "audio", "face")
-LOOK_HEIGHT = 720
-"""Height in px to which larger pictures are scaled before faces are looked for."""
-BATCH = 32
-
-Progress = Callable[[float], None]
-"""Called with the second of the file that has been reached."""
 
 
 def load_model(name: str | Path = "av-base") -> Recognizer:
@@ -36,24 +26,6 @@ def load_model(name: str | Path = "av-base") -> Recognizer:
         ModelError: there is no such model, or its file is damaged or foreign.
     """
     return Recognizer(checkpoint.load(name))
-
-
-@dataclass(frozen=True)
-class _Voice:
-    """What the audio branch said: logits (C,) by window, None where there was no sound; end of the sound in s."""
-
-    logits: dict[tuple[float, float], np.ndarray | None]
-    end: float
-
-
-@dataclass(frozen=True)
-class _Face:
-    """What the face branch said of each frame with a face: times (N,), tracks (N,), logits (N, C); end in s."""
-
-    times: np.ndarray
-    tracks: np.ndarray
-    logits: np.ndarray
-    end: float
 
 
 class Recognizer:
@@ -104,9 +76,12 @@ class Recognizer:
         info = media.probe(path)
         report = progress or (lambda second: None)
         with torch.inference_mode():
-            face = self._look(path, info, report) if modality != "audio" else None
+            branches = self.checkpoint.branches
+            face = look(branches["face"], path, info, report) if modality != "audio" else None
             seen = face.end if face else 0.0
-            voice = self._listen(path, info, window, hop, seen, report) if modality != "face" else None
+            voice = (
+                listen(branches["audio"], path, info, window, hop, seen, report) if modality != "face" else None
+            )
         duration = max(seen, voice.end if voice else 0.0)
         if duration <= 0:
             duration = info.duration or 0.0
@@ -139,77 +114,8 @@ class Recognizer:
             )
         return modality
 
-    # The two branches along the file
-
-    def _listen(
-        self, path: Path, info: MediaInfo, window: float, hop: float, seen: float, report: Progress
-    ) -> _Voice:
-        branch = self.checkpoint.branches["audio"]
-        if not info.has_audio:
-            return _Voice({}, 0.0)
-        sounds: list[tuple[tuple[float, float], np.ndarray | None]] = []
-        logits: dict[tuple[float, float], np.ndarray | None] = {}
-
-        def flush() -> None:
-            logits.update(_hear(branch, sounds))
-            sounds.clear()
-
-        end = 0.0
-        params = branch.config.audio
-        with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
-            for start, stop, track in audio_windows(path, params.rate, window, hop, seen):
-                end = max(end, track.end)
-                sounds.append(((start, stop), features.prepare(track.between(start, stop).samples, params)))
-                report(stop)
-                if len(sounds) >= BATCH:
-                    flush()
-        flush()
-        return _Voice(logits, end)
-
-    def _look(self, path: Path, info: MediaInfo, report: Progress) -> _Face:
-        branch = self.checkpoint.branches["face"]
-        times, tracks, crops, logits = [], [], [], []
-        end = 0.0
-
-        def flush() -> None:
-            if crops:
-                faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
-                logits.append(branch.network.frames(faces).double().numpy())
-                crops.clear()
-
-        if info.has_video:
-            params = branch.config.face
-            # a stream that is announced, but empty, shows no face
-            with FaceDetector() as detector, contextlib.suppress(media.NoStreamError):
-                follower = FaceFollower(params.size, detector)
-                for frame in media.iter_frames(path, fps=params.fps, height=LOOK_HEIGHT):
-                    end = frame.time
-                    report(frame.time)
-                    sample = follower.update(frame)
-                    if sample is None:
-                        continue
-                    times.append(sample.time)
-                    tracks.append(sample.track)
-                    crops.append(sample.crop)
-                    if len(crops) >= BATCH:
-                        flush()
-            flush()
-            # the last picture is shown until the end of the stream, which the header tells best
-            end = max(
-                end + float(1 / info.fps) if info.fps else end, 0.0 if info.has_audio else info.duration or 0.0
-            )
-        classes = len(branch.labels)
-        return _Face(
-            np.array(times),
-            np.array(tracks, int),
-            np.concatenate(logits) if logits else np.zeros((0, classes)),
-            end,
-        )
-
-    # From logits to predictions
-
     def _window(
-        self, start: float, end: float, voice: _Voice | None, face: _Face | None, missing: list[str]
+        self, start: float, end: float, voice: Voice | None, face: Face | None, missing: list[str]
     ) -> Prediction:
         said: dict[str, np.ndarray] = {}
         if voice is not None and (heard := voice.logits.get((start, end))) is not None:
@@ -223,9 +129,7 @@ class Recognizer:
                 said["face"] = self._calibrated("face", self._pool(face.logits[inside]))
         return self._decide(start, end, track, said, frames, missing)
 
-    def _overall(
-        self, duration: float, voice: _Voice | None, face: _Face | None, missing: list[str]
-    ) -> Prediction:
+    def _overall(self, duration: float, voice: Voice | None, face: Face | None, missing: list[str]) -> Prediction:
         said: dict[str, np.ndarray] = {}
         heard = [x for x in voice.logits.values() if x is not None] if voice is not None else []
         if heard:
@@ -281,23 +185,6 @@ def _lone(model: Checkpoint) -> FusionRule:
     meta = model.branches[model.kind].meta
     labels = tuple(meta["labels"])
     return Mean(labels, {model.kind: Calibration(labels, float(meta.get("temperature", 1.0)))})
-
-
-def _hear(
-    branch: Branch, sounds: Iterable[tuple[tuple[float, float], np.ndarray | None]]
-) -> dict[tuple[float, float], np.ndarray | None]:
-    """Logits of prepared windows, None where there is no sound to speak of."""
-    logits: dict[tuple[float, float], np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
-    audible = [(key, sound) for key, sound in sounds if sound is not None]
-    if audible:
-        samples = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(sound) for _, sound in audible], batch_first=True
-        )
-        lengths = torch.tensor([len(sound) for _, sound in audible])
-        rows = branch.network(*features.log_mel_batch(samples, lengths, branch.config.audio)).double().numpy()
-        for (key, _), row in zip(audible, rows, strict=True):
-            logits[key] = row
-    return logits
 
 
 def _normalised(logs: np.ndarray) -> np.ndarray:

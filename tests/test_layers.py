@@ -14,49 +14,23 @@ import avser
 
 PACKAGE = Path(avser.__file__).parent
 
-LAYERS = (
-    ("errors", "types", "labels", "config", "torchlibs"),
-    (
-        "probe",
-        "media",
-        "features",
-        "faces",
-        "tracking",
-        "metrics",
-        "logits",
-        "subjects",
-        "splits",
-        "windows",
-        "models",
-    ),
-    ("checkpoint", "writers", "datasets"),
-    ("recognizer", "batch", "data", "augment"),
-    ("fitting",),
-    ("training",),
-    ("benchmark", "plots", "console"),
-    ("cli", "app", "cluster"),
+LAYERS = tuple(
+    tuple(line.split())
+    for line in (
+        "errors types labels config torchlibs",
+        "probe media features faces tracking metrics logits subjects splits windows models",
+        "checkpoint writers datasets",
+        "branches recognizer batch data augment",
+        "fitting",
+        "training",
+        "benchmark plots console",
+        "cli app cluster",
+    )
 )
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-PREDICTION = (
-    *(
-        "errors",
-        "types",
-        "labels",
-        "config",
-        "probe",
-        "media",
-        "features",
-        "faces",
-        "tracking",
-        "windows",
-        "metrics",
-        "logits",
-    ),
-    *("models", "checkpoint", "writers", "recognizer"),
-    *("batch", "console"),
-)
+PREDICTION = {*sum(LAYERS[:4], ()), "console"} - {"torchlibs", "subjects", "splits", "datasets", "data", "augment"}
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 

@@ -13,10 +13,11 @@ from corpora import write_wav
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from avser import features, media
+from avser import branches, features, media
 from avser import recognizer as module
 from avser.recognizer import Recognizer, load_model, window_grid
 from avser.types import AudioTrack, ConfigError, ModelError, Result
+from avser.windows import audio_windows
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_streamed_windows_are_those_of_the_grid(count, block, window, hop, seen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(media, "iter_audio", iter_audio)
-        windows = [(a, b, t.between(a, b)) for a, b, t in module.audio_windows("x", rate, window, hop, seen)]
+        windows = [(a, b, t.between(a, b)) for a, b, t in audio_windows("x", rate, window, hop, seen)]
     grid = window_grid(max(count / rate, seen), window, hop)
     np.testing.assert_allclose([w[:2] for w in windows], grid, atol=1e-9)
     for start, stop, track in windows:
@@ -129,7 +130,7 @@ def test_streaming_says_what_the_whole_sound_says(fused, tmp_path, monkeypatch, 
 
 def test_more_windows_than_a_batch(fused, voice_only):
     many = fused.predict(voice_only, window=1.0, hop=0.1)
-    assert len(many.predictions) > module.BATCH
+    assert len(many.predictions) > branches.BATCH
     some = fused.predict(voice_only, window=1.0, hop=1.0)
     for p, q in zip(some.predictions[:4], many.predictions[::10], strict=False):
         assert p.modalities.keys() == q.modalities.keys()

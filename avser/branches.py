@@ -1,0 +1,130 @@
+"""The two branches along a file: what the voice and the face say, as logits. They stream."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avser import features, media
+from avser.checkpoint import Branch
+from avser.faces import FaceDetector
+from avser.tracking import FaceFollower
+from avser.types import MediaInfo
+from avser.windows import audio_windows
+
+LOOK_HEIGHT = 720
+"""Height in px to which larger pictures are scaled before faces are looked for."""
+BATCH = 32
+"""Windows or faces that go through a network at once."""
+
+Progress = Callable[[float], None]
+"""Called with the second of the file that has been reached."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What the audio branch said: logits (C,) by window, None where there was no sound; end of the sound in s."""
+
+    logits: dict[tuple[float, float], np.ndarray | None]
+    end: float
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the face branch said of each frame with a face: times (N,), tracks (N,), logits (N, C); end in s."""
+
+    times: np.ndarray
+    tracks: np.ndarray
+    logits: np.ndarray
+    end: float
+
+
+def listen(
+    branch: Branch, path: Path, info: MediaInfo, window: float, hop: float, seen: float, report: Progress
+) -> Voice:
+    """What the voice says in each window.
+
+    Args:
+        window, hop: of the windows, in s.
+        seen: end of the video, in s; windows go on to the later of the two ends.
+    """
+    if not info.has_audio:
+        return Voice({}, 0.0)
+    sounds: list[tuple[tuple[float, float], np.ndarray | None]] = []
+    logits: dict[tuple[float, float], np.ndarray | None] = {}
+
+    def flush() -> None:
+        logits.update(_hear(branch, sounds))
+        sounds.clear()
+
+    end = 0.0
+    params = branch.config.audio
+    with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
+        for start, stop, track in audio_windows(path, params.rate, window, hop, seen):
+            end = max(end, track.end)
+            sounds.append(((start, stop), features.prepare(track.between(start, stop).samples, params)))
+            report(stop)
+            if len(sounds) >= BATCH:
+                flush()
+    flush()
+    return Voice(logits, end)
+
+
+def _hear(
+    branch: Branch, sounds: Iterable[tuple[tuple[float, float], np.ndarray | None]]
+) -> dict[tuple[float, float], np.ndarray | None]:
+    """Logits of prepared windows, None where there is no sound to speak of."""
+    logits: dict[tuple[float, float], np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
+    audible = [(key, sound) for key, sound in sounds if sound is not None]
+    if audible:
+        samples = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(sound) for _, sound in audible], batch_first=True
+        )
+        lengths = torch.tensor([len(sound) for _, sound in audible])
+        rows = branch.network(*features.log_mel_batch(samples, lengths, branch.config.audio)).double().numpy()
+        for (key, _), row in zip(audible, rows, strict=True):
+            logits[key] = row
+    return logits
+
+
+def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Face:
+    """What the followed face says in each frame in which it is seen."""
+    times, tracks, crops, logits = [], [], [], []
+    end = 0.0
+
+    def flush() -> None:
+        if crops:
+            faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
+            logits.append(branch.network.frames(faces).double().numpy())
+            crops.clear()
+
+    if info.has_video:
+        params = branch.config.face
+        # a stream that is announced, but empty, shows no face
+        with FaceDetector() as detector, contextlib.suppress(media.NoStreamError):
+            follower = FaceFollower(params.size, detector)
+            for frame in media.iter_frames(path, fps=params.fps, height=LOOK_HEIGHT):
+                end = frame.time
+                report(frame.time)
+                sample = follower.update(frame)
+                if sample is None:
+                    continue
+                times.append(sample.time)
+                tracks.append(sample.track)
+                crops.append(sample.crop)
+                if len(crops) >= BATCH:
+                    flush()
+        flush()
+        # the last picture is shown until the end of the stream, which the header tells best
+        end = max(end + float(1 / info.fps) if info.fps else end, 0.0 if info.has_audio else info.duration or 0.0)
+    return Face(
+        np.array(times),
+        np.array(tracks, int),
+        np.concatenate(logits) if logits else np.zeros((0, len(branch.labels))),
+        end,
+    )
