@@ -14,7 +14,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avser import branches, features, media
-from avser import recognizer as module
 from avser.recognizer import Recognizer, load_model, window_grid
 from avser.types import AudioTrack, ConfigError, ModelError, Result
 from avser.windows import audio_windows
