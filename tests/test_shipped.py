@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import SAMPLE
 
@@ -94,3 +95,25 @@ def test_figures_can_be_recomputed(avser_command, header, path):
 
 def test_every_figure_has_its_file(header):
     assert {figures["file"] for figures in header["metrics"].values()} <= {path.name for path in RESULTS}
+
+
+def test_actor_01_gives_the_logits_of_the_results(model, data_root):
+    """The figures on real clips come out of `predict` as it is now; decoders may differ a little."""
+    table = read_logits(WEIGHTS / "results" / "actor01_fused.csv")
+    for row in range(0, len(table.clips), 13):
+        path = data_root / "av" / "ravdess" / "Actor_01" / f"{table.clips[row]}.mp4"
+        np.testing.assert_allclose(model.predict(path).overall.probs, np.exp(table.logits[row]), atol=0.05)
+
+
+def test_edge_clips_give_results(avser_command, data_root, tmp_path):
+    done = avser_command("predict", data_root / "av" / "edge", "-o", tmp_path, "-f", "json,csv", "-q")
+    assert (done.code, done.err) == (0, "")
+    found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert len(found) == len(list(tmp_path.glob("*.csv"))) == 11
+    assert not found["pyfeat_no_face"]["overall"]["face_frames"]
+    assert found["faceapi_video"]["overall"]["reason"] == "no audio track and no face seen"
+    assert set(found["inferno_test"]["overall"]["modalities"]) == {"face"}
+    assert set(found["GRID_sbwe5n"]["overall"]["modalities"]) == {"audio", "face"}
+    seen = [p["face_frames"] > 0 for p in found["pyfeat_face_noface"]["predictions"]]
+    assert seen[0]
+    assert not seen[-1]
