@@ -68,10 +68,11 @@ and safety reasons, and asks to inform people elsewhere. What is found is expres
 ```
 """
 
-COMMANDS = """avser train configs/audio_base.yaml --data-root DATA      # voice
-avser train configs/face_fer2013.yaml --data-root DATA    # face
-avser train configs/audio_ravdess8.yaml --data-root DATA  # the figure of the voice over all actors
-python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \\
+COMMANDS = """avser train configs/audio_base.yaml --data-root DATA         # voice
+avser train configs/face_fer2013.yaml --data-root DATA       # face
+avser train configs/face_fer2013_tune.yaml --data-root DATA  # face, second round
+avser train configs/audio_ravdess8.yaml --data-root DATA     # the figure of the voice over all actors
+python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \\
     --actor6 runs/audio_ravdess8 --data-root DATA"""
 
 

@@ -1,6 +1,6 @@
 """Build the shipped fused model from two trained branches, measure it, and write its results and model card.
 
-    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \
+    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \
         --actor6 runs/audio_ravdess8 --data-root DIR
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
