@@ -98,7 +98,8 @@ def augment_faces(faces: torch.Tensor, augment: Augment) -> torch.Tensor:
     contrast, brightness = 1 + draw(augment.light), draw(augment.light) / 2
     mean = x.mean((1, 2, 3), keepdim=True)
     x = (x - mean) * contrast.view(-1, 1, 1, 1) + mean + brightness.view(-1, 1, 1, 1)
-    return _erase(x.clamp(0, 1), augment.erase).view_as(faces)
+    x = _surround(x.clamp(0, 1), augment.background)
+    return _erase(x, augment.erase).view_as(faces)
 
 
 def _blur(x: torch.Tensor, chance: torch.Tensor, share: float) -> torch.Tensor:
@@ -111,6 +112,22 @@ def _blur(x: torch.Tensor, chance: torch.Tensor, share: float) -> torch.Tensor:
     x = x.clone()
     x[chosen] = torch.nn.functional.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
     return x
+
+
+def _surround(x: torch.Tensor, share: float) -> torch.Tensor:
+    """Paint what lies outside a random, tilted frame in one grey, often white or black."""
+    if not share:
+        return x
+    count, _, height, width = x.shape
+    rows, columns = torch.linspace(-1, 1, height).view(1, -1, 1), torch.linspace(-1, 1, width).view(1, 1, -1)
+    tilt = (torch.rand(count, 1, 1) - 0.5) * 0.5
+    across = columns * torch.cos(tilt) + rows * torch.sin(tilt)
+    down = rows * torch.cos(tilt) - columns * torch.sin(tilt)
+    sides = 0.65 + 0.45 * torch.rand(count, 4, 1, 1)  # from the middle; beyond 1 the side is not cut
+    outside = (across > sides[:, 0]) | (across < -sides[:, 1]) | (down > sides[:, 2]) | (down < -sides[:, 3])
+    outside &= torch.rand(count, 1, 1) < share
+    grey = (2 * torch.rand(count, 1, 1, 1) - 0.5).clamp(0, 1)
+    return torch.where(outside.unsqueeze(1), grey, x)
 
 
 def _erase(x: torch.Tensor, share: float) -> torch.Tensor:

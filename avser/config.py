@@ -68,7 +68,7 @@ class Network(_Section):
     name: str
     options: dict[str, Any] = {}
     dropout: float = pydantic.Field(0.3, ge=0, lt=1)
-    pool: Literal["mean", "confidence"] = "confidence"
+    pool: Literal["mean", "confidence", "expression"] = "expression"
     mirror: bool = False
 
 
@@ -79,7 +79,8 @@ class Augment(_Section):
     30 dB; `band` share of clips low-passed (codecs, telephones); `time_masks`, `freq_masks` (SpecAugment, Park
     et al. 2019) of at most `time_width` s and `freq_width` bands.
     Faces: `flip`; `rotate` degrees; `shift` and `scale` relative; `light` (brightness, contrast) relative; `blur`
-    share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020).
+    share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020);
+    `background` share whose surroundings become one grey, as before a plain wall.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
     """
 
@@ -98,6 +99,7 @@ class Augment(_Section):
     light: float = 0.0
     blur: float = 0.0
     erase: float = 0.0
+    background: float = 0.0
 
 
 class Training(_Section):

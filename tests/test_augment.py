@@ -13,7 +13,7 @@ from avser.config import Augment
 
 RATE = 16_000
 OFF = Augment()
-FULL = Augment(rotate=15, shift=0.1, scale=0.15, light=0.4, blur=0.5, erase=0.5, flip=True)
+FULL = Augment(rotate=15, shift=0.1, scale=0.15, light=0.4, blur=0.5, erase=0.5, background=0.5, flip=True)
 
 
 @pytest.fixture(autouse=True)
@@ -236,6 +236,16 @@ def test_erasing_takes_at_most_two_fifths_of_each_side():
     assert gone.any(1).sum(1).max() <= 0.4 * 48
     drawn = gone.any((1, 2)).sum()
     assert 15 < drawn < 45
+
+
+def test_a_plain_background_leaves_the_middle_and_one_grey_around_it():
+    torch.manual_seed(0)
+    faces = torch.rand(64, 1, 3, 48, 48)
+    out = augment.augment_faces(faces, Augment(background=1.0))
+    torch.testing.assert_close(out[..., 18:30, 18:30], faces[..., 18:30, 18:30], atol=1e-5, rtol=0)
+    changed = ((out - faces).abs() > 1e-5).any(2, keepdim=True).expand_as(out)
+    assert all(len(picture[where].unique()) <= 1 for picture, where in zip(out, changed, strict=True))
+    assert 0.05 < changed.float().mean() < 0.5
 
 
 def test_black_and_white_pictures_stay_in_range():

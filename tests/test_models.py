@@ -224,7 +224,32 @@ def test_pooling_by_hand():
     torch.testing.assert_close(network.pool(frames, mask)[0], (frames[0, 0] + frames[0, 1]) / 2)
     network = FaceBranch(CkDcnn(), 2, 0.0, "confidence")  # weights 0.8 and 0.5
     torch.testing.assert_close(network.pool(frames, mask)[0], (0.8 * frames[0, 0] + 0.5 * frames[0, 1]) / 1.3)
-    assert network.pool(frames, torch.zeros(1, 3, dtype=torch.bool)).isfinite().all()
+    network = FaceBranch(CkDcnn(), 2, 0.0, "expression", resting=[0])  # 0.2 and 0.5, and a floor
+    expected = (0.201 * frames[0, 0] + 0.501 * frames[0, 1]) / 0.702
+    torch.testing.assert_close(network.pool(frames, mask)[0], expected)
+    for name in ("mean", "confidence", "expression"):
+        network.pool_name = name
+        assert network.pool(frames, torch.zeros(1, 3, dtype=torch.bool)).isfinite().all()
+        torch.testing.assert_close(network.pool(frames, mask), network.pool(frames[:, :2], mask[:, :2]))
+
+
+def test_a_wholly_neutral_window_stays_neutral():
+    frames = torch.tensor([[[0.0, -30.0, -30.0]] * 4])  # (1, N, C)
+    network = FaceBranch(CkDcnn(), 3, 0.0, "expression", resting=[0])
+    assert network.pool(frames, torch.ones(1, 4, dtype=torch.bool)).softmax(1)[0, 0] > 0.99
+
+
+def test_a_wall_behind_the_face_changes_little_of_its_middle():
+    torch.manual_seed(0)
+    face = torch.rand(1, 3, 48, 48)
+    before_wall = face.clone()
+    before_wall[..., :4] = before_wall[..., -4:] = before_wall[:, :, :3] = 1.0
+    middle = (slice(None), slice(None), slice(12, 36), slice(12, 36))
+    moved = [
+        (standardise(before_wall, centre)[middle] - standardise(face, centre)[middle]).abs().mean()
+        for centre in (False, True)
+    ]
+    assert moved[1] < moved[0] / 2
 
 
 @every_face_backbone

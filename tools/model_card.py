@@ -13,7 +13,7 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 | | |
 |---|---|
 | voice | {audio_network} on 64 log-mels of silence-trimmed, level-normalised 16 kHz sound |
-| face | {face_network} on aligned 48×48 grey crops, frames pooled by confidence |
+| face | {face_network} on aligned 48×48 grey crops and their mirror images; frames weighted by how expressive they are |
 | fusion | weighted average of log-probabilities: voice {audio_share:.2f}, face {face_share:.2f}, sharpness {sharpness:.2f} |
 | size | {size:.1f} MB |
 | licence | CC BY-NC-SA 4.0 (the strictest corpus's, RAVDESS): non-commercial, share alike, name the corpora |
@@ -22,16 +22,17 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 
 - Voice: RAVDESS speech without Actor 01 (Livingstone & Russo 2018, CC BY-NC-SA 4.0) and EmoDB (Burkhardt et al. 2005);
   calm counts as neutral, boredom is left out.
-- Face: FER2013 training part (Goodfellow et al. 2013), targets half its labels, half the FER+ votes (Barsoum et al. 2016,
-  MIT).
+- Face: FER2013 training part (Goodfellow et al. 2013) with FER+ votes (Barsoum et al. 2016, MIT) as part of the target:
+  half of it in the first round, a fifth in the second.
 - No other weights were used to start from.
 
 ## Chosen on
 
 Epochs, temperatures and priors on validation subjects (four RAVDESS actors; FER2013 public test). No corpus at hand has
-voice and face of people outside the training set, so the fusion weights come from {pairs} pairs of the same emotion: a
-validation actor's voice with a validation picture of somebody else. They know nothing of how voice and face of one
-person go together.
+voice and face of people outside the training set, so the face's calibration and the fusion come from {pairs} pairs of
+the same emotion: a validation actor's voice with a window of validation pictures of other people, 0 to 80 % of them
+neutral. They know nothing of how voice and face of one person go together. The pooling of frames was chosen on such
+windows, too.
 
 ## Figures
 

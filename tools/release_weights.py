@@ -4,8 +4,8 @@
         --actor6 runs/audio_ravdess8 --data-root DIR
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
-weights are fitted on pairs of the same emotion: a validation actor's voice with a validation picture of somebody
-else.
+it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
+others, part of them neutral, as a face is between its expressions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weig
 from avser.recognizer import Recognizer
 
 LABELS = LABEL_SETS["basic7"]
-PAIRS = 4000
+PAIRS = 4200
+FRAMES = 20
 NAME = "av-base"
 HELD_OUT = {"ravdess": {"subject": ["01"]}, "fer2013": {"split": ["test"]}}
 LICENCE = "CC BY-NC-SA 4.0 (from RAVDESS)"
@@ -36,28 +37,52 @@ def validation(run: Path, branch: checkpoint.Branch) -> tuple[np.ndarray, np.nda
     table = read_logits(run / "val_logits.csv")
     if table.classes != branch.labels:
         raise SystemExit(f"{run}: val_logits.csv is not of this model")
-    targets = np.array([place(label, LABELS) for label in table.labels])
-    return table.logits, targets
+    return table.logits, np.array([place(label, LABELS) for label in table.labels])
+
+
+def face_windows(
+    branch: checkpoint.Branch,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    wanted: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Windows of 20 frames of each wanted emotion, 0 to 80 % of them neutral, pooled as in prediction, (N, C).
+
+    A window holds up to three pictures of the emotion and three neutral ones: frames of one face are alike.
+    """
+    pictures = [np.flatnonzero(targets == index) for index in range(len(LABELS))]
+    rows = []
+    for emotion in wanted:
+        neutral = int(FRAMES * rng.uniform(0, 0.8))
+        resting = rng.choice(rng.choice(pictures[LABELS.index("neutral")], 3), neutral)
+        expressed = rng.choice(rng.choice(pictures[emotion], 3), FRAMES - neutral)
+        rows.append(np.concatenate([resting, expressed]))
+    frames = torch.from_numpy(logits[np.stack(rows)])  # (N, 20, C)
+    return branch.network.pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool)).numpy()
 
 
 def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) -> Weighted:
-    """Calibrations of both branches and fusion weights, all from validation clips."""
-    calibrations: dict[str, Calibration] = {}
-    logs, emotions = {}, {}
-    for name, branch in branches.items():
-        logits, targets = validation(runs[name], branch)
-        calibrations[name] = fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
-        logs[name] = calibrations[name](torch.from_numpy(logits), LABELS).numpy()
-        emotions[name] = targets
-        print(f"{name}: temperature {calibrations[name].temperature}, prior {calibrations[name].prior}")
+    """Calibrations of both branches and fusion weights, all from validation subjects and pictures."""
     rng = np.random.default_rng(0)
-    targets = np.arange(PAIRS) % len(LABELS)
-    paired = {
-        name: np.stack([logs[name][rng.choice(np.flatnonzero(emotions[name] == t))] for t in targets])
-        for name in branches
+    emotions = np.arange(PAIRS) % len(LABELS)
+    voice, spoken = validation(runs["audio"], branches["audio"])
+    clips = np.array([rng.choice(np.flatnonzero(spoken == emotion)) for emotion in emotions])
+    faces = face_windows(branches["face"], *validation(runs["face"], branches["face"]), emotions, rng)
+
+    def calibrate(branch: checkpoint.Branch, logits: np.ndarray, targets: np.ndarray) -> Calibration:
+        return fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
+
+    calibrations = {
+        "audio": calibrate(branches["audio"], voice, spoken),
+        "face": calibrate(branches["face"], faces, emotions),
     }
-    rule = fit_weighted(LABELS, calibrations, paired, targets)
-    print(f"weights {rule.shares}, sharpness {rule.sharpness:.2f}")
+    pairs = {"audio": voice[clips], "face": faces}
+    logs = {name: calibrations[name](torch.from_numpy(pairs[name]), LABELS).numpy() for name in pairs}
+    rule = fit_weighted(LABELS, calibrations, logs, emotions)
+    for name, c in calibrations.items():
+        print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {rule.shares[name]:.3f}")
+    print(f"sharpness {rule.sharpness:.2f}")
     return rule
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -27,16 +29,27 @@ class AudioBranch(nn.Module):
 class FaceBranch(nn.Module):
     """Crops (B, N, 3, H, W) in [0, 1], mask (B, N) -> logits (B, C).
 
-    Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`) or
-    weighted by each frame's highest probability (`confidence`). With `mirror`, a frame's logits are those of the
-    picture and of its mirror image averaged, in prediction.
+    Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`),
+    weighted by each frame's highest probability (`confidence`), or by the highest one of any emotion but neutral and
+    calm (`expression`): a speaking face is neutral in between, and those frames should not outvote the others.
+    With `mirror`, a frame's logits are those of the picture and of its mirror image averaged, in prediction.
+
+    Args:
+        resting: indices of the classes that `expression` leaves aside.
     """
 
     def __init__(
-        self, backbone: nn.Module, classes: int, dropout: float, pool: str = "confidence", mirror: bool = False
+        self,
+        backbone: nn.Module,
+        classes: int,
+        dropout: float,
+        pool: str = "confidence",
+        mirror: bool = False,
+        resting: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.expressive = [index for index in range(classes) if index not in resting]
         self.mirror = mirror
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
         self.pool_name = pool
@@ -54,6 +67,9 @@ class FaceBranch(nn.Module):
         weight = mask.to(logs.dtype)  # (B, N)
         if self.pool_name == "confidence":
             weight = weight * logs.amax(-1).exp()
+        elif self.pool_name == "expression":
+            # the floor keeps a window of nothing but neutral frames
+            weight = weight * (logs[..., self.expressive].amax(-1).exp() + 1e-3)
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
         return (logs * weight.unsqueeze(-1)).sum(1)  # (B, C)
 
@@ -85,7 +101,8 @@ def build_model(config: Config) -> AudioBranch | FaceBranch:
         backbone = registry[network.name](**options)
     except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
         raise ConfigError(f"{config.name}: options of backbone {network.name!r} do not fit ({error})") from None
-    classes = len(label_set(config.labels))
+    labels = label_set(config.labels)
     if config.branch == "audio":
-        return AudioBranch(backbone, classes, network.dropout)
-    return FaceBranch(backbone, classes, network.dropout, network.pool, network.mirror)
+        return AudioBranch(backbone, len(labels), network.dropout)
+    resting = [index for index, label in enumerate(labels) if label in ("neutral", "calm")]
+    return FaceBranch(backbone, len(labels), network.dropout, network.pool, network.mirror, resting)

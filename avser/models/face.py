@@ -29,14 +29,23 @@ class FaceBackbone(nn.Module, abc.ABC):
         return x.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)  # (B, D)
 
 
-def standardise(faces: torch.Tensor) -> torch.Tensor:
+def standardise(faces: torch.Tensor, centre: bool = False) -> torch.Tensor:
     """Luma with zero mean and unit deviation per picture, (N, 3, H, W) -> (N, 1, H, W).
 
-    Colour says nothing here (FER2013 and CK+ are grey), and light should not matter.
+    Colour says nothing here (FER2013 and CK+ are grey), and light should not matter. With `centre`, mean and
+    deviation are those of the face in the middle, so that a white wall behind it does not change its contrast.
     """
     luma = (faces * faces.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    mean = luma.mean((2, 3), keepdim=True)
-    return (luma - mean) / (luma.std((2, 3), keepdim=True) + 0.02)
+    if not centre:
+        mean = luma.mean((2, 3), keepdim=True)
+        return (luma - mean) / (luma.std((2, 3), keepdim=True) + 0.02)
+    y = torch.linspace(-1, 1, luma.shape[2], device=luma.device)[:, None]
+    x = torch.linspace(-1, 1, luma.shape[3], device=luma.device)[None, :]
+    weight = torch.exp(-((x / 0.7) ** 2) - (y / 0.8) ** 2)  # (H, W)
+    weight = weight / weight.sum()
+    mean = (luma * weight).sum((2, 3), keepdim=True)
+    deviation = ((luma - mean).square() * weight).sum((2, 3), keepdim=True).sqrt()
+    return ((luma - mean) / (deviation + 0.02)).clamp(-4, 4)
 
 
 class ResNetFace(FaceBackbone):
@@ -47,8 +56,10 @@ class ResNetFace(FaceBackbone):
         widths: tuple[int, ...] = (32, 64, 128, 256),
         blocks: tuple[int, ...] = (2, 2, 2, 1),
         squeeze: int = 0,
+        centre: bool = False,
     ) -> None:
         super().__init__()
+        self.centre = centre
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 5, 2, 2, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -64,7 +75,7 @@ class ResNetFace(FaceBackbone):
         self.features = inputs
 
     def encode(self, faces: torch.Tensor) -> torch.Tensor:
-        return self.body(standardise(faces).contiguous(memory_format=torch.channels_last))  # (N, D)
+        return self.body(standardise(faces, self.centre).contiguous(memory_format=torch.channels_last))  # (N, D)
 
 
 class CkDcnn(FaceBackbone):
