@@ -30,8 +30,8 @@ class FaceBranch(nn.Module):
     """Crops (B, N, 3, H, W) in [0, 1], mask (B, N) -> logits (B, C).
 
     Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`),
-    weighted by each frame's highest probability (`confidence`), or by the highest one of any emotion but neutral and
-    calm (`expression`): a speaking face is neutral in between, and those frames should not outvote the others.
+    weighted by each frame's highest probability (`confidence`), or by the highest one of any emotion but neutral
+    and calm (`expression`): a speaking face is neutral in between, and those frames should not outvote the rest.
     With `mirror`, a frame's logits are those of the picture and of its mirror image averaged, in prediction.
 
     Args:
