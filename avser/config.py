@@ -80,7 +80,7 @@ class Augment(_Section):
     et al. 2019) of at most `time_width` s and `freq_width` bands.
     Faces: `flip`; `rotate` degrees; `shift` and `scale` relative; `light` (brightness, contrast) relative; `blur`
     share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020);
-    `background` share whose surroundings become one grey, as before a plain wall.
+    `background` share whose surroundings become one grey, as before a plain wall; `grain` share with noise.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
     """
 
@@ -100,6 +100,7 @@ class Augment(_Section):
     blur: float = 0.0
     erase: float = 0.0
     background: float = 0.0
+    grain: float = 0.0
 
 
 class Training(_Section):

@@ -47,18 +47,22 @@ def face_windows(
     wanted: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Windows of 20 frames of each wanted emotion, 0 to 80 % of them neutral, pooled as in prediction, (N, C).
+    """Windows of 20 frames of each wanted emotion as a speaking face shows it, pooled as in prediction, (N, C).
 
-    A window holds up to three pictures of the emotion and three neutral ones: frames of one face are alike.
+    Up to 80 % of the frames are neutral, and the others show the emotion at 20 to 100 % of the strength that web
+    pictures have. The classifier is linear, so the logits of a weaker expression lie between those of a neutral
+    and of an expressive picture. A window holds up to three pictures of each: frames of one face are alike.
     """
     pictures = [np.flatnonzero(targets == index) for index in range(len(LABELS))]
-    rows = []
+    windows = []
     for emotion in wanted:
         neutral = int(FRAMES * rng.uniform(0, 0.8))
-        resting = rng.choice(rng.choice(pictures[LABELS.index("neutral")], 3), neutral)
-        expressed = rng.choice(rng.choice(pictures[emotion], 3), FRAMES - neutral)
-        rows.append(np.concatenate([resting, expressed]))
-    frames = torch.from_numpy(logits[np.stack(rows)])  # (N, 20, C)
+        strength = rng.uniform(0.2, 1)
+        resting = logits[rng.choice(rng.choice(pictures[LABELS.index("neutral")], 3), FRAMES)]
+        expressed = logits[rng.choice(rng.choice(pictures[emotion], 3), FRAMES - neutral)]
+        mixed = (1 - strength) * resting[neutral:] + strength * expressed
+        windows.append(np.concatenate([resting[:neutral], mixed]))
+    frames = torch.from_numpy(np.stack(windows))  # (N, 20, C)
     return branch.network.pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool)).numpy()
 
 
