@@ -181,6 +181,7 @@ class _Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for avser, which then ends ffmpeg: a half-read file is no result
         )
         self.reader = threading.Thread(target=self._read_messages, daemon=True)
         self.reader.start()

@@ -13,7 +13,9 @@ from avser.config import Augment
 
 RATE = 16_000
 OFF = Augment()
-FULL = Augment(rotate=15, shift=0.1, scale=0.15, light=0.4, blur=0.5, erase=0.5, background=0.5, grain=0.5, flip=True)
+FULL = Augment(
+    rotate=15, shift=0.1, scale=0.15, light=0.4, blur=0.5, erase=0.5, background=0.5, grain=0.5, flip=True
+)
 
 
 @pytest.fixture(autouse=True)

@@ -327,7 +327,13 @@ def test_a_real_interrupt(small_models, make_media, good, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "avser.cli", "predict", str(good), str(long), "-o", str(out), "-q"]
     command += ["--model", str(small_models.audio), "--hop", "0.02"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
+    )
     first = out / "good.json"
     while not first.exists() and process.poll() is None:
         time.sleep(0.05)
