@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
@@ -72,10 +73,10 @@ def run(
 def print_result(result: Result, out: Console) -> None:
     """A readable table: time, emotion, confidence, what the voice says, what the face says."""
     out.print(Text(str(result.path), style="italic"), soft_wrap=True)
-    table = Table(header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")  # fits into 80 columns
     table.add_column("time (s)", justify="right", no_wrap=True)
     table.add_column("emotion", no_wrap=True)
-    table.add_column("confidence", justify="right")
+    table.add_column("confidence", justify="right", no_wrap=True)
     table.add_column("voice says")
     table.add_column("face says")
     for p in result.predictions:
@@ -106,7 +107,7 @@ def _said(labels: Sequence[str], p: Prediction, name: str) -> Text:
     probs = p.modalities[name]
     best = int(np.argmax(probs))
     text = Text(f"{labels[best]} {probs[best]:.0%}", style=COLOURS.get(labels[best], ""))
-    return text.append(f"  × {p.weights[name]:.2f}", style="dim")
+    return text.append(f" ×{p.weights[name]:.2f}", style="dim")
 
 
 def print_report(report: metrics.Report, title: str, out: Console | None = None) -> None:
