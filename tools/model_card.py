@@ -33,7 +33,8 @@ voice and face of people outside the training set, so the face's calibration and
 the same emotion: a validation actor's voice with a window of validation pictures of other people, 0 to 80 % of them
 neutral, the others at 20 to 100 % of their strength. They know nothing of how voice and face of one person go together.
 The pooling of frames was chosen on such windows, too. That such windows are needed was seen on Actor 01's clips, on
-which a fusion fitted on single pictures trusted the face too much: his figures below are to that extent optimistic.
+which a fusion fitted on single pictures trusted the face too much, and other calibrations were looked at on them and not
+kept: his figures below are to that extent optimistic.
 
 ## Figures
 
