@@ -28,10 +28,7 @@ class Evaluation:
 
     def report(self) -> metrics.Report:
         """All figures, with intervals over subjects where they are known."""
-        subjects = self.table.subjects if any(self.table.subjects) else None
-        return metrics.report(
-            self.table.logits, self.table.targets, self.table.classes, subjects=subjects, genders=self.genders
-        )
+        return self.table.report(self.genders)
 
 
 def evaluate(
@@ -56,22 +53,14 @@ def evaluate(
     """
     clips = [clip for clip in datasets.scan(corpus, root) if place(clip.label, model.labels) is not None]
     clips, restricted = _held_out(model, corpus, clips)
-    for key, values in (only or {}).items():
-        clips = [clip for clip in clips if fact(clip, key) in values]
+    clips = data.matching(clips, only or {})
     if not clips:
         raise DataError(f"{root}: no clip of {corpus!r} is left to measure; check the filters and the labels")
     if all(data.is_picture(clip) for clip in clips):
         table, left_out = _pictures(model, clips, progress)
     else:
         table, left_out = _media(model, clips, modality, progress)
-    gender = {clip.name: clip.info.get("gender", "") for clip in clips}
-    genders = [gender[name] for name in table.clips]
-    return Evaluation(table, genders if any(genders) else None, left_out, restricted)
-
-
-def fact(clip: Clip, key: str) -> str | None:
-    """A fact on a clip by name: its subject, or an entry of its `info`."""
-    return clip.subject if key == "subject" else clip.info.get(key)
+    return Evaluation(table, table.genders(clips), left_out, restricted)
 
 
 def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:
@@ -85,9 +74,9 @@ def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[C
         raise DataError(
             f"model {model.name!r} was trained on {corpus!r} and held nothing out; measure on another corpus"
         )
-    kept = [clip for clip in clips if all(fact(clip, key) in values for key, values in rules.items())]
     what = "; ".join(f"{key} {', '.join(values)}" for key, values in rules.items())
-    return kept, f"{model.name} was trained on {corpus}: only what was held out is measured ({what})"
+    restricted = f"{model.name} was trained on {corpus}: only what was held out is measured ({what})"
+    return data.matching(clips, rules), restricted
 
 
 def _media(
@@ -127,12 +116,4 @@ def _table(
 ) -> LogitTable:
     if not rows:
         raise DataError(f"none of the clips could be measured, the first: {left_out[0]}")
-    classes = classes or model.labels
-    return LogitTable(
-        clips=[clip.name for clip in clips],
-        subjects=[clip.subject or "" for clip in clips],
-        folds=["0"] * len(clips),
-        labels=[classes[place(clip.label, classes)] for clip in clips],
-        classes=classes,
-        logits=np.stack(rows),
-    )
+    return LogitTable.of_clips(clips, classes or model.labels, np.stack(rows), fold="0")

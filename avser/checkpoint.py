@@ -21,7 +21,6 @@ fusion      {…}     rule and its settings (fused)
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,6 +30,7 @@ import safetensors.torch
 import torch
 
 from avser.config import Config, parse_config
+from avser.files import replacing
 from avser.labels import label_set
 from avser.models import AudioBranch, FaceBranch, build_model
 from avser.models.fusion import FusionRule, build_fusion
@@ -92,14 +92,9 @@ def save_fused(path: Path, branches: dict[str, Branch], fusion: FusionRule, meta
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    try:
+    with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def weight_folders() -> list[Path]:

@@ -177,8 +177,7 @@ def _filter(text: str) -> tuple[str, list[str]]:
 def _show(table: LogitTable, genders: Sequence[str] | None, labels: str | None, as_json: bool, title: str) -> None:
     if labels is not None:
         table, genders = table.project(label_set(labels)), None
-    subjects = table.subjects if any(table.subjects) else None
-    report = metrics.report(table.logits, table.targets, table.classes, subjects=subjects, genders=genders)
+    report = table.report(genders)
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:

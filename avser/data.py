@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 
 from avser import augment, datasets, faces, features, media, tracking
 from avser.config import AudioInput, Config, FaceInput
+from avser.files import replacing
 from avser.labels import distribution, label_set, place
 from avser.types import AvserError, Clip, ConfigError, DataError
 
@@ -50,16 +51,20 @@ def scan(config: Config, data_root: Path | None) -> list[Clip]:
     clips: list[Clip] = []
     for corpus in config.corpora:
         found = datasets.scan(corpus.name, root / corpus.root, **corpus.options)
-        kept = [
-            clip
-            for clip in found
-            if place(clip.label, labels) is not None
-            and all(clip.info.get(key) in allowed for key, allowed in corpus.only.items())
-        ]
+        kept = [clip for clip in matching(found, corpus.only) if place(clip.label, labels) is not None]
         if not kept:
             raise DataError(f"{root / corpus.root}: none of its {len(found)} clips has a label of {config.labels}")
         clips += kept
     return clips
+
+
+def matching(clips: Iterable[Clip], only: Mapping[str, Sequence[str]]) -> list[Clip]:
+    """The clips whose subject, or entry of `Clip.info`, is among the values that `only` gives for it."""
+
+    def fact(clip: Clip, key: str) -> str | None:
+        return clip.subject if key == "subject" else clip.info.get(key)
+
+    return [clip for clip in clips if all(fact(clip, key) in values for key, values in only.items())]
 
 
 def load_examples(
@@ -122,15 +127,9 @@ def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.nda
     except (OSError, ValueError, EOFError):
         pass  # not there yet, or cut short by a crash: made anew
     array = make()
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.save(file, array)
-        temporary.replace(path)
-    except OSError:  # a full or read-only disk costs speed, not the result
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    # a full or read-only disk costs speed, not the result
+    with contextlib.suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
     return array
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from avser.files import replacing
 from avser.labels import EMOTIONS, place, project
-from avser.metrics import softmax
-from avser.types import DataError
+from avser.metrics import Report, report, softmax
+from avser.types import Clip, DataError
 
 COLUMNS = ("clip", "subject", "fold", "label")
 """The columns of a table of logits that come before its classes."""
@@ -45,6 +44,18 @@ class LogitTable:
             raise DataError(
                 f"the logits of {n} clips and {len(self.classes)} classes cannot be {np.shape(self.logits)}"
             )
+
+    @classmethod
+    def of_clips(cls, clips: Sequence[Clip], classes: Sequence[str], logits: np.ndarray, fold: str) -> LogitTable:
+        """The table of one fold: logits (N, C) of its clips, whose labels have a place in the classes."""
+        return cls(
+            clips=[clip.name for clip in clips],
+            subjects=[clip.subject or "" for clip in clips],
+            folds=[fold] * len(clips),
+            labels=[classes[place(clip.label, classes)] for clip in clips],
+            classes=tuple(classes),
+            logits=logits,
+        )
 
     @classmethod
     def join(cls, tables: Sequence[LogitTable]) -> LogitTable:
@@ -79,6 +90,17 @@ class LogitTable:
             )
         return np.array(columns, int)
 
+    def report(self, genders: Sequence[str | None] | None = None) -> Report:
+        """All figures, with intervals over subjects where they are known; see `avser.metrics.report`."""
+        subjects = self.subjects if any(self.subjects) else None
+        return report(self.logits, self.targets, self.classes, subjects=subjects, genders=genders)
+
+    def genders(self, clips: Iterable[Clip]) -> list[str] | None:
+        """Gender of each row, "" where it is not known, from clips that hold it; None if no row has one."""
+        known = {clip.name: clip.info.get("gender", "") for clip in clips}
+        genders = [known.get(name, "") for name in self.clips]
+        return genders if any(genders) else None
+
     def project(self, classes: Sequence[str]) -> LogitTable:
         """The table over other classes, as log-probabilities; rows whose true label has no place there go.
 
@@ -99,21 +121,15 @@ class LogitTable:
 def write_logits(path: Path, table: LogitTable) -> None:
     """Write a table as CSV: clip, subject, fold, label, then a column for each class, with five decimals."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*COLUMNS, *table.classes])
             names = zip(table.clips, table.subjects, table.folds, table.labels, strict=True)
             for name, logits in zip(names, table.logits, strict=True):
                 writer.writerow([*name, *(f"{value:.5f}" for value in logits)])
-        temporary.replace(path)
     except OSError as error:
         raise DataError(f"cannot write the table {path} ({error.strerror}): choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read_logits(path: Path) -> LogitTable:

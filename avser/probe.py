@@ -26,7 +26,7 @@ AUDIO_SUFFIXES = (
     *(".ogg", ".opus", ".wav", ".weba", ".wma"),
 )
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES + AUDIO_SUFFIXES)
-"""Suffixes by which a folder is searched. A file named outright is read whatever its suffix."""
+"""Suffixes by which folders and corpora are searched. A file named outright is read whatever its suffix."""
 
 DEMUXERS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gif,h264,hevc,ivf,live_flv,loas,m4v,"

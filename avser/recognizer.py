@@ -12,6 +12,7 @@ import torch
 from avser import checkpoint, media
 from avser.branches import Face, Progress, Voice, listen, look
 from avser.checkpoint import Checkpoint
+from avser.metrics import log_softmax
 from avser.models.fusion import Calibration, FusionRule, Mean
 from avser.types import ConfigError, MediaInfo, ModelError, Prediction, Result
 from avser.windows import window_grid
@@ -120,26 +121,15 @@ class Recognizer:
         said: dict[str, np.ndarray] = {}
         if voice is not None and (heard := voice.logits.get((start, end))) is not None:
             said["audio"] = self._calibrated("audio", heard)
-        frames, track = 0, None
-        if face is not None:
-            inside = slice(*np.searchsorted(face.times, (start, end)))
-            frames = len(face.times[inside])
-            if frames:
-                track = int(np.bincount(face.tracks[inside]).argmax())
-                said["face"] = self._calibrated("face", self._pool(face.logits[inside]))
-        return self._decide(start, end, track, said, frames, missing)
+        inside = slice(*np.searchsorted(face.times, (start, end))) if face is not None else slice(None)
+        return self._decide(start, end, said, face, inside, missing)
 
     def _overall(self, duration: float, voice: Voice | None, face: Face | None, missing: list[str]) -> Prediction:
         said: dict[str, np.ndarray] = {}
         heard = [x for x in voice.logits.values() if x is not None] if voice is not None else []
         if heard:
-            said["audio"] = _normalised(np.mean([self._calibrated("audio", x) for x in heard], axis=0))
-        frames, track = 0, None
-        if face is not None and len(face.times):
-            frames = len(face.times)
-            track = int(np.bincount(face.tracks).argmax())
-            said["face"] = self._calibrated("face", self._pool(face.logits))
-        return self._decide(0.0, duration, track, said, frames, missing)
+            said["audio"] = log_softmax(np.mean([self._calibrated("audio", x) for x in heard], axis=0))
+        return self._decide(0.0, duration, said, face, slice(None), missing)
 
     def _pool(self, logits: np.ndarray) -> np.ndarray:
         """Logits of frames (N, C) to those of the window (C,)."""
@@ -155,11 +145,17 @@ class Recognizer:
         self,
         start: float,
         end: float,
-        track: int | None,
         said: dict[str, np.ndarray],
-        frames: int,
+        face: Face | None,
+        inside: slice,
         missing: list[str],
     ) -> Prediction:
+        """Fuse what the voice said with the face's frames `inside` the window, or abstain."""
+        frames = 0 if face is None else len(face.times[inside])
+        track = None
+        if frames:
+            track = int(np.bincount(face.tracks[inside]).argmax())
+            said["face"] = self._calibrated("face", self._pool(face.logits[inside]))
         if not said:
             return Prediction(start, end, None, None, None, reason=" and ".join(missing), face_frames=frames)
         names = self.fusion.branches
@@ -185,10 +181,6 @@ def _lone(model: Checkpoint) -> FusionRule:
     meta = model.branches[model.kind].meta
     labels = tuple(meta["labels"])
     return Mean(labels, {model.kind: Calibration(labels, float(meta.get("temperature", 1.0)))})
-
-
-def _normalised(logs: np.ndarray) -> np.ndarray:
-    return logs - np.logaddexp.reduce(logs)
 
 
 def _missing(info: MediaInfo, modality: str) -> list[str]:

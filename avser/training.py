@@ -230,16 +230,8 @@ def _loader(config: Config, examples: list[data.Example], training: bool) -> tor
 
 def logit_table(config: Config, network: torch.nn.Module, examples: list[data.Example], fold: str) -> LogitTable:
     """The branch's logits for each example, in order."""
-    classes = label_set(config.labels)
     clips = [example.clip for example in examples]
-    return LogitTable(
-        clips=[clip.name for clip in clips],
-        subjects=[clip.subject or "" for clip in clips],
-        folds=[fold] * len(clips),
-        labels=[classes[int(example.target.argmax())] for example in examples],
-        classes=classes,
-        logits=data.run_network(network, config, examples),
-    )
+    return LogitTable.of_clips(clips, label_set(config.labels), data.run_network(network, config, examples), fold)
 
 
 def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
@@ -249,11 +241,7 @@ def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
         return Outcome(folder, None, None)
     table = LogitTable.join(tables)
     write_logits(folder / "logits.csv", table)
-    gender = {clip.name: clip.info["gender"] for clip in clips if "gender" in clip.info}
-    genders = [gender.get(name, "") for name in table.clips] if gender else None
-    subjects = table.subjects if any(table.subjects) else None
-    report = metrics.report(table.logits, table.targets, table.classes, subjects=subjects, genders=genders)
-    return Outcome(folder, table, report)
+    return Outcome(folder, table, table.report(table.genders(clips)))
 
 
 def _fold_number(path: Path) -> int:

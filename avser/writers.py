@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from avser.files import replacing
 from avser.types import AvserError, ConfigError, Prediction, Result
 
 
@@ -27,23 +26,16 @@ def write(result: Result, path: str | Path, format: str | None = None) -> Path:
     name = format or path.suffix.removeprefix(".").lower()
     if name not in WRITERS:
         raise ConfigError(f"{path}: unknown output format {name!r}: choose from {', '.join(WRITERS)}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # a file's name may hold bytes that are no text: they become \udc.., which JSON reads back as they were
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             WRITERS[name](result, file)
-        temporary.replace(path)
     except OSError as error:
         raise AvserError(f"{path}: cannot be written ({error.strerror or error}); choose another -o") from None
-    finally:
-        _remove(temporary)
     return path
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # a folder that cannot be entered never held it
-        path.unlink(missing_ok=True)
 
 
 def write_json(result: Result, file: TextIO) -> None:

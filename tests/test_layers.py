@@ -17,7 +17,7 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors types labels config torchlibs",
+        "errors files types labels config torchlibs",
         "probe media features faces tracking metrics logits subjects splits windows models",
         "checkpoint writers datasets",
         "branches recognizer batch data augment",

@@ -20,7 +20,7 @@ from model_card import write_card
 from avser import __version__, benchmark, checkpoint
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
-from avser.metrics import Report, report
+from avser.metrics import Report
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.recognizer import Recognizer
 
@@ -110,7 +110,7 @@ def measure_actor6(run: Path, results: Path) -> tuple[str, str, Report]:
     table = read_logits(run / "logits.csv")
     write_logits(results / "ravdess_audio_actor6.csv", table)
     genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
-    figures = report(table.logits, table.targets, table.classes, table.subjects, genders)
+    figures = table.report(genders)
     return "actor6, validation actors inside the training part, 8 classes", "ravdess_audio_actor6.csv", figures
 
 

@@ -6,16 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from avser.probe import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from avser.types import Clip
 
-AUDIO_SUFFIXES = frozenset(
-    [".wav", ".flac", ".mp3", ".opus", ".ogg", ".oga", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".au"]
-)
-VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".mpg", ".mpeg", ".m4v", ".wmv", ".ogv", ".3gp", ".ts"]
-)
+__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "MEDIA_SUFFIXES", "distinct", "find"]
+
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"])
-MEDIA_SUFFIXES = AUDIO_SUFFIXES | VIDEO_SUFFIXES
 
 
 def find(root: Path, suffixes: Iterable[str]) -> list[Path]:
