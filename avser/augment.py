@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from avser.config import Augment
+from avser.faces import opencv
 
 
 def mix(
@@ -99,7 +100,7 @@ def augment_faces(faces: torch.Tensor, augment: Augment) -> torch.Tensor:
     mean = x.mean((1, 2, 3), keepdim=True)
     x = (x - mean) * contrast.view(-1, 1, 1, 1) + mean + brightness.view(-1, 1, 1, 1)
     x = _surround(x.clamp(0, 1), augment.background)
-    x = _grain(x, augment.grain)
+    x = _compress(_grain(x, augment.grain), augment.jpeg)
     return _erase(x, augment.erase).view_as(faces)
 
 
@@ -122,6 +123,19 @@ def _grain(x: torch.Tensor, share: float) -> torch.Tensor:
     chosen = (torch.rand(len(x), 1, 1, 1) < share).float()
     noise = torch.randn_like(x[:, :1]) * 0.08 * torch.rand(len(x), 1, 1, 1)
     return (x + chosen * noise).clamp(0, 1)
+
+
+def _compress(x: torch.Tensor, share: float) -> torch.Tensor:
+    """A share of the pictures through JPEG at quality 10 to 60."""
+    if not share:
+        return x
+    cv2, x = opencv(), x.clone()
+    for index in torch.nonzero(torch.rand(len(x)) < share).flatten().tolist():
+        picture = (x[index].permute(1, 2, 0) * 255).round().byte().numpy()
+        quality = int(torch.randint(10, 61, ()))
+        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        x[index] = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR)).permute(2, 0, 1).float() / 255
+    return x
 
 
 def _surround(x: torch.Tensor, share: float) -> torch.Tensor:

@@ -80,7 +80,8 @@ class Augment(_Section):
     et al. 2019) of at most `time_width` s and `freq_width` bands.
     Faces: `flip`; `rotate` degrees; `shift` and `scale` relative; `light` (brightness, contrast) relative; `blur`
     share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020);
-    `background` share whose surroundings become one grey, as before a plain wall; `grain` share with noise.
+    `background` share whose surroundings become one grey, as before a plain wall; `grain` share with noise; `jpeg`
+    share compressed at a low quality.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
     """
 
@@ -101,6 +102,7 @@ class Augment(_Section):
     erase: float = 0.0
     background: float = 0.0
     grain: float = 0.0
+    jpeg: float = 0.0
 
 
 class Training(_Section):
@@ -108,7 +110,9 @@ class Training(_Section):
 
     `votes` is the share of the annotators' votes in the target where a corpus has them, the rest is its label.
     `average` is the decay of the moving average of the weights that is validated and kept; 0 takes the weights as
-    they are. `keep` takes the epoch with the best validation UAR, or the last one.
+    they are. `keep` takes the epoch with the best validation UAR, or the last one. `side_tasks` names facts of a
+    voice (`gender`, `statement`, `intensity`, `corpus`…) that further heads learn beside the emotion, at
+    `side_weight` of its loss; they are not part of the model.
     """
 
     epochs: int = pydantic.Field(30, ge=1)
@@ -123,13 +127,17 @@ class Training(_Section):
     patience: int = pydantic.Field(0, ge=0)
     keep: Literal["best", "last"] = "best"
     precision: Literal["32", "bf16"] = "32"
+    side_tasks: list[str] = []
+    side_weight: float = pydantic.Field(0.2, ge=0)
 
 
 class Config(_Section):
     """One model: which branch, which labels, which data under which protocol, which network, how trained.
 
     `exclude` names subjects that protocol `final` holds out; `validation` is the number of validation subjects;
-    `init_from` is a model file whose branch the weights start from.
+    `init_from` is a model file whose branch the weights start from. `seed` draws weights, order and augmentation,
+    `split_seed` the folds and validation subjects. `ensemble` lists further members of an audio model, each by the
+    keys in which it differs from the first (`network.options.deltas: true` changes one key, `network: {…}` all).
     """
 
     name: str
@@ -147,6 +155,8 @@ class Config(_Section):
     training: Training = Training()
     init_from: str | None = None
     seed: int = 0
+    split_seed: int = 0
+    ensemble: list[dict[str, Any]] = []
 
     @pydantic.field_validator("labels")
     @classmethod
@@ -156,6 +166,13 @@ class Config(_Section):
         except ConfigError as error:
             raise ValueError(str(error)) from None  # which pydantic turns into an error that names the key
         return name
+
+    @pydantic.model_validator(mode="after")
+    def _only_for_voices(self) -> Config:
+        for what, given in (("training.side_tasks", self.training.side_tasks), ("ensemble", self.ensemble)):
+            if given and self.branch != "audio":
+                raise ValueError(f"{what}: is for the audio branch only")
+        return self
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -193,19 +210,47 @@ def parse_config(values: Mapping[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: {_sentence(error)}") from None
 
 
+MEMBERS_SHARE = ("branch", "labels", "corpora", "protocol", "exclude", "validation", "audio", "split_seed")
+
+
+def members(config: Config) -> list[Config]:
+    """The configs of an ensemble's members, the first being the config itself; of any other config just that.
+
+    Raises:
+        ConfigError: a member's key is unknown, or differs in what members must share: data, split and input.
+    """
+    plain = config.model_copy(update={"ensemble": []})
+    found = [plain]
+    for number, changes in enumerate(config.ensemble, 2):
+        values = plain.model_dump()
+        for key, value in changes.items():
+            _place(values, key, value, f"member {number}: {key!r}")
+        member = parse_config(values, f"{config.name}, member {number} of the ensemble")
+        if other := [key for key in MEMBERS_SHARE if getattr(member, key) != getattr(config, key)]:
+            raise ConfigError(f"{config.name}: member {number} of the ensemble may not differ in {other[0]!r}")
+        found.append(member)
+    return found
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r} is not of the form key=value, for instance training.epochs=10")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+    _place(values, key, value, f"override {override!r}")
+
+
+def _place(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of nested settings; `source` is named in the error."""
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} holds no further settings")
-    try:
-        values[last] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+            raise ConfigError(f"{source}: {parent!r} holds no further settings")
+    values[last] = value
 
 
 def _sentence(error: pydantic.ValidationError) -> str:

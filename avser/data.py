@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -103,6 +103,17 @@ def _target(clip: Clip, labels: Sequence[str], votes: float) -> np.ndarray:
     target[place(clip.label, labels)] = 1.0
     voted = distribution(clip.votes, labels) if votes and clip.votes else None
     return target if voted is None else (1 - votes) * target + votes * voted
+
+
+def without_copies(examples: Sequence[Example], held_out: Sequence[Example]) -> tuple[list[Example], int]:
+    """The examples whose sound or picture is not, sample for sample, also among those held out; how many are."""
+
+    def content(example: Example) -> bytes:
+        return hashlib.blake2b(example.inputs.tobytes(), digest_size=16).digest()
+
+    known = {content(example) for example in held_out}
+    kept = [example for example in examples if content(example) not in known]
+    return kept, len(examples) - len(kept)
 
 
 # Inputs, decoded once
@@ -233,14 +244,22 @@ def network_inputs(
     return pictures, mask.to(inputs.device)
 
 
-@torch.inference_mode()
-def run_network(network: torch.nn.Module, config: Config, examples: Sequence[Example]) -> np.ndarray:
-    """Logits (N, C) of a branch for examples, in their order; those of like length share a batch."""
-    network.eval()
+def batches(
+    config: Config, examples: Sequence[Example]
+) -> Iterator[tuple[np.ndarray, tuple[torch.Tensor, torch.Tensor]]]:
+    """All examples as a network takes them, with the place of each; those of like length share a batch."""
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].inputs))
     dataset = ExampleDataset(examples, config, training=False)
-    logits = np.zeros((len(examples), len(label_set(config.labels))))
     for start in range(0, len(order), RUN_BATCH):
         batch = collate([dataset[i] for i in order[start : start + RUN_BATCH]])
-        logits[batch["index"].numpy()] = network(*network_inputs(batch, config, training=False)).float().numpy()
+        yield batch["index"].numpy(), network_inputs(batch, config, training=False)
+
+
+@torch.inference_mode()
+def run_network(network: torch.nn.Module, config: Config, examples: Sequence[Example]) -> np.ndarray:
+    """Logits (N, C) of a branch for examples, in their order."""
+    network.eval()
+    logits = np.zeros((len(examples), len(label_set(config.labels))))
+    for index, inputs in batches(config, examples):
+        logits[index] = network(*inputs).float().numpy()
     return logits

@@ -134,7 +134,7 @@ class FaceDetector:
         return (side < SMALL * max(image.shape[:2]) and self._look_closer(face, image)) or face
 
     def _look_with_border(self, view: np.ndarray, image: np.ndarray) -> list[Face]:
-        cv2 = _cv2()
+        cv2 = opencv()
         edge = round(BORDER * max(view.shape[:2]))
         height, width = image.shape[:2]
         dx, dy = edge * width / view.shape[1], edge * height / view.shape[0]
@@ -190,7 +190,7 @@ def align(
     Raises:
         ValueError: the eyes lie at one point.
     """
-    cv2 = _cv2()
+    cv2 = opencv()
     apart = math.dist(left_eye, right_eye)
     if apart == 0:
         raise ValueError("a face cannot be aligned by two eyes at one point")
@@ -240,7 +240,7 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
     if scale >= 1:
         return image
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return _cv2().resize(image, size, interpolation=_cv2().INTER_AREA)
+    return opencv().resize(image, size, interpolation=opencv().INTER_AREA)
 
 
 def _clipped(face: Face, image: np.ndarray) -> Face:
@@ -250,7 +250,7 @@ def _clipped(face: Face, image: np.ndarray) -> Face:
 
 
 @functools.cache
-def _cv2():
+def opencv():
     try:
         import cv2
     except ImportError as error:
@@ -260,7 +260,7 @@ def _cv2():
 
 @functools.cache
 def _face_detection():
-    _cv2()
+    opencv()
     try:
         with _quiet():
             from mediapipe.python.solutions import face_detection

@@ -77,6 +77,20 @@ def log_mel(samples: torch.Tensor, params: AudioInput) -> torch.Tensor:
     return ((mel - params.mean) / params.std).unsqueeze(1)  # (B, 1, M, T)
 
 
+def add_deltas(mel: torch.Tensor) -> torch.Tensor:
+    """First and second time derivatives beside a spectrogram, (B, 1, M, T) -> (B, 3, M, T).
+
+    By regression over five frames (Young et al., The HTK Book), the edges repeated.
+    """
+
+    def delta(x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.pad(x, (2, 2, 0, 0), mode="replicate")
+        return (2 * (x[..., 4:] - x[..., :-4]) + x[..., 3:-1] - x[..., 1:-3]) / 10
+
+    first = delta(mel)
+    return torch.cat([mel, first, delta(first)], dim=1)
+
+
 TAIL = 0.3
 """Silence behind the longest sound of a batch, s, so that convolutions see the same end in any batch."""
 

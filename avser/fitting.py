@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,14 +12,40 @@ from torch.optim.swa_utils import AveragedModel
 from avser import augment, data, metrics, torchlibs
 from avser.config import Config
 from avser.models import build_model
+from avser.types import Clip
 
 lightning = torchlibs.import_lightning()
+
+
+class SideTasks(torch.nn.Module):
+    """Heads for other facts of the training clips, so that the features learn what else is in a voice.
+
+    A clip of which a fact is not known has nothing to learn there.
+    """
+
+    def __init__(self, clips: Sequence[Clip], tasks: Sequence[str], features: int) -> None:
+        super().__init__()
+        columns = []
+        self.sizes: list[int] = []
+        for task in tasks:
+            facts = [clip.corpus if task == "corpus" else clip.info.get(task) for clip in clips]
+            values = sorted({fact for fact in facts if fact is not None})
+            columns.append(torch.tensor([[float(fact == value) for value in values] for fact in facts]))
+            self.sizes.append(len(values))
+        self.register_buffer("facts", torch.cat(columns, 1), persistent=False)  # (clips, sum of sizes)
+        self.heads = torch.nn.Linear(features, sum(self.sizes))
+
+    def loss(self, features: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy summed over the tasks: features (B, D), facts (B, sum of sizes), mixed or not."""
+        parts = zip(self.heads(features.float()).split(self.sizes, 1), facts.split(self.sizes, 1), strict=True)
+        return sum(torch.nn.functional.cross_entropy(logits, fact) for logits, fact in parts)
 
 
 class BranchModule(lightning.LightningModule):
     """One branch in training: soft-target cross-entropy, mixup, and a moving average of the weights."""
 
-    def __init__(self, config: Config, steps: int) -> None:
+    def __init__(self, config: Config, steps: int, clips: Sequence[Clip] = ()) -> None:
+        """`clips` are those of the training batches, by the batches' `index`; side tasks need them."""
         super().__init__()
         self.config = config
         self.steps = steps
@@ -29,6 +55,8 @@ class BranchModule(lightning.LightningModule):
             self.average = AveragedModel(
                 self.network, multi_avg_fn=_moving_average(config.training.average), use_buffers=True
             )
+        tasks = config.training.side_tasks
+        self.side = SideTasks(clips, tasks, self.network.backbone.features) if tasks else None
         self.seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     @property
@@ -38,12 +66,21 @@ class BranchModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         inputs, other = data.network_inputs(batch, self.config, training=True)
-        targets = batch["targets"]
+        targets = classes = batch["targets"]
+        if self.side is not None:
+            targets = torch.cat([targets, self.side.facts[batch["index"]]], 1)
         if self.config.augment.mixup:
             inputs, other, targets = augment.mix(inputs, other, targets, self.config.augment.mixup)
-        logits = self.network(inputs, other)
+        targets, facts = targets[:, : classes.shape[1]], targets[:, classes.shape[1] :]
+        side = 0.0
+        if self.side is None:
+            logits = self.network(inputs, other)
+        else:
+            features = self.network.backbone(inputs, other)  # (B, D)
+            logits = self.network.head(features.float())
+            side = self.config.training.side_weight * self.side.loss(features, facts)
         smoothing = self.config.training.label_smoothing
-        loss = torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        loss = side + torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
         return loss
 
@@ -66,7 +103,7 @@ class BranchModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         settings = self.config.training
-        parameters = self.network.parameters()
+        parameters = [*self.network.parameters(), *(self.side.parameters() if self.side is not None else ())]
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(
                 parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay

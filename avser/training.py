@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avser import __version__, checkpoint, data, metrics, torchlibs
-from avser.config import Config, load_config
+from avser import __version__, checkpoint, data, metrics, solving, torchlibs
+from avser.config import Config, load_config, members
 from avser.fitting import BranchModule, EpochLine
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
@@ -82,33 +82,84 @@ def make_protocol(config: Config, clips: Sequence[Clip]) -> list[Fold]:
     return make_folds(
         clips,
         config.protocol,
-        seed=config.seed,
+        seed=config.split_seed,
         val=None if free else config.validation,
         exclude=config.exclude,
     )
 
 
 def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: str) -> None:
-    """Train on one fold, choose epoch and temperature on its validation part, write the held-out logits."""
-    lightning.seed_everything(config.seed, verbose=False)
-    settings = config.training
+    """Train on one fold, choose epoch and temperature on its validation part, write the held-out logits.
+
+    The members of an ensemble are trained one after the other, each in a folder of its own; those that are there
+    already are kept.
+    """
+    parts = _load_parts(config, fold, title)
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.ensemble:
+        network = _train_members(config, fold, folder, title, fold_name, parts)
+    else:
+        network = build_model(config)
+        if getattr(network.backbone, "closed_form", False):
+            solving.fit_discriminant(network, config, parts["train"])
+        else:
+            network = _fit(config, fold, folder, title, parts)
+    _finish(config, fold, folder, fold_name, network, parts)
+    for path in folder.glob("*.ckpt"):
+        path.unlink()  # the optimizer's state is of no use any more
+
+
+def _load_parts(config: Config, fold: Fold, title: str) -> dict[str, list[data.Example]]:
     parts: dict[str, list[data.Example]] = {}
     for part in ("train", "val", "test"):
-        votes = settings.votes if part == "train" else 0.0
+        votes = config.training.votes if part == "train" else 0.0
         parts[part], left_out = data.load_examples(config, getattr(fold, part), votes=votes)
         if left_out:
             print(f"{title}: {len(left_out)} {part} clips left out, the first: {left_out[0]}", file=sys.stderr)
     if not parts["train"] or not parts["val"]:
         raise DataError(f"{title}: no usable clips to {'train' if not parts['train'] else 'validate'} on")
+    parts["train"], copies = data.without_copies(parts["train"], [*parts["val"], *parts["test"]])
+    if copies:
+        print(f"{title}: {copies} train clips left out, which are held out as well in an identical copy")
     print(
         f"{title}: {len(parts['train'])} to train, {len(parts['val'])} to validate, {len(parts['test'])} to test"
     )
+    return parts
 
+
+def _train_members(
+    config: Config,
+    fold: Fold,
+    folder: Path,
+    title: str,
+    fold_name: str,
+    parts: dict[str, list[data.Example]],
+) -> torch.nn.Module:
+    """The members one by one, and their weights by what they say of the validation clips."""
+    ensemble = build_model(config)
+    logits = []
+    for number, member in enumerate(members(config)):
+        place = folder / f"member{number}"
+        if not (place / "model.safetensors").exists():
+            train_fold(member, fold, place, f"{title}, member {number + 1}/{len(config.ensemble) + 1}", fold_name)
+        trained = checkpoint.load(place / "model.safetensors").branches[config.branch].network
+        ensemble.members[number].load_state_dict(trained.state_dict())
+        logits.append(data.run_network(trained, config, parts["val"]))
+    targets = np.array([example.target.argmax() for example in parts["val"]])
+    ensemble.shares.copy_(solving.fit_shares(logits, targets))
+    return ensemble.eval()
+
+
+def _fit(
+    config: Config, fold: Fold, folder: Path, title: str, parts: dict[str, list[data.Example]]
+) -> torch.nn.Module:
+    """Train by gradient; goes on from the last epoch of an interrupted run in the same folder."""
+    lightning.seed_everything(config.seed, verbose=False)
+    settings = config.training
     loader = _loader(config, parts["train"], training=True)
-    module = BranchModule(config, len(loader))
+    module = BranchModule(config, len(loader), [example.clip for example in parts["train"]])
     if config.init_from is not None:
         _start_from(module, config, f"{config.protocol}, fold {fold.name}")
-    folder.mkdir(parents=True, exist_ok=True)
     _keep_log(folder)
     best = callbacks.ModelCheckpoint(folder, "best", monitor="val_uar", mode="max", enable_version_counter=False)
     # of its own: lightning's save_last writes only where the best one got better
@@ -151,10 +202,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
             raise KeyboardInterrupt(f"{title} interrupted; the same command with --resume goes on") from None
     kept = best.best_model_path if settings.keep == "best" else last
     module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
-    network = module.judged.cpu().eval()
-    _finish(config, fold, folder, fold_name, network, parts)
-    for path in folder.glob("*.ckpt"):
-        path.unlink()  # the optimizer's state is of no use any more
+    return module.judged.cpu().eval()
 
 
 def _start_from(module: BranchModule, config: Config, protocol: str) -> None:

@@ -21,7 +21,7 @@ LAYERS = tuple(
         "probe media features faces tracking metrics logits subjects splits windows models",
         "checkpoint writers datasets",
         "branches recognizer batch data augment",
-        "fitting",
+        "fitting solving",
         "training",
         "benchmark plots console",
         "cli app cluster",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from avser.config import Config
+from avser.config import Config, members
 from avser.labels import label_set
 from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES
@@ -24,6 +24,22 @@ class AudioBranch(nn.Module):
 
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         return self.head(self.backbone(mel, lengths).float())
+
+
+class AudioEnsemble(nn.Module):
+    """Several audio branches on the same log-mel: log-probabilities (B, C), averaged with weights that are kept.
+
+    The weights need not sum to one: branches that err independently are together surer than any of them.
+    """
+
+    def __init__(self, members: Sequence[AudioBranch]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("shares", torch.full((len(members),), 1 / len(members)))
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        logs = torch.stack([member(mel, lengths).log_softmax(-1) for member in self.members])  # (K, B, C)
+        return (self.shares.view(-1, 1, 1) * logs).sum(0).log_softmax(-1)
 
 
 class FaceBranch(nn.Module):
@@ -82,12 +98,14 @@ class FaceBranch(nn.Module):
         return self.pool(logits, mask)
 
 
-def build_model(config: Config) -> AudioBranch | FaceBranch:
+def build_model(config: Config) -> AudioBranch | AudioEnsemble | FaceBranch:
     """The untrained branch that a config describes.
 
     Raises:
         ConfigError: the backbone or one of its options is unknown.
     """
+    if config.ensemble:
+        return AudioEnsemble([build_model(member) for member in members(config)])
     registry = AUDIO_BACKBONES if config.branch == "audio" else FACE_BACKBONES
     network = config.network
     if network.name not in registry:

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
+
+from avser.features import add_deltas
 
 
 class ResidualBlock(nn.Module):
@@ -44,15 +48,21 @@ class ResidualBlock(nn.Module):
 
 
 class Front(nn.Module):
-    """Residual CNN from log-mel to a sequence: (B, 1, M, T) -> (B, T', D), T' = T / 4."""
+    """Residual CNN from log-mel to a sequence: (B, 1, M, T) -> (B, T', D), T' = T / 4.
+
+    With `deltas`, the first convolution sees the time derivatives of the log-mel as two more channels.
+    """
 
     STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))
     TIME_STRIDE = 4
 
-    def __init__(self, n_mels: int, widths: tuple[int, ...], blocks: tuple[int, ...], features: int) -> None:
+    def __init__(
+        self, n_mels: int, widths: tuple[int, ...], blocks: tuple[int, ...], features: int, deltas: bool
+    ) -> None:
         super().__init__()
+        self.deltas = deltas
         layers: list[nn.Module] = [
-            nn.Conv2d(1, widths[0], 5, self.STRIDES[0], 2, bias=False),
+            nn.Conv2d(3 if deltas else 1, widths[0], 5, self.STRIDES[0], 2, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
@@ -67,7 +77,7 @@ class Front(nn.Module):
         self.project = nn.Sequential(nn.Linear(inputs * bands, features), nn.LayerNorm(features), nn.ReLU())
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        x = self.body(mel)  # (B, W, M', T')
+        x = self.body(add_deltas(mel) if self.deltas else mel)  # (B, W, M', T')
         return self.project(x.permute(0, 3, 1, 2).flatten(2))  # (B, T', D)
 
 
@@ -105,9 +115,10 @@ class ResNetAttention(nn.Module):
         widths: tuple[int, ...] = (24, 48, 96, 128),
         blocks: tuple[int, ...] = (1, 1, 1, 1),
         features: int = 192,
+        deltas: bool = False,
     ) -> None:
         super().__init__()
-        self.front = Front(n_mels, tuple(widths), tuple(blocks), features)
+        self.front = Front(n_mels, tuple(widths), tuple(blocks), features, deltas)
         self.pool = AttentiveStatistics(features)
         self.features = 2 * features
 
@@ -127,9 +138,10 @@ class CnnLstm(nn.Module):
         features: int = 192,
         hidden: int = 96,
         layers: int = 1,
+        deltas: bool = False,
     ) -> None:
         super().__init__()
-        self.front = Front(n_mels, tuple(widths), tuple(blocks), features)
+        self.front = Front(n_mels, tuple(widths), tuple(blocks), features, deltas)
         self.lstm = nn.LSTM(features, hidden, layers, batch_first=True, bidirectional=True)
         self.pool = AttentiveStatistics(2 * hidden)
         self.features = 4 * hidden
@@ -148,4 +160,47 @@ class CnnLstm(nn.Module):
         return self.pool(x, mask)
 
 
-AUDIO_BACKBONES: dict[str, type[nn.Module]] = {"resnet_attention": ResNetAttention, "cnn_lstm": CnnLstm}
+class Functionals(nn.Module):
+    """Statistics over time of the log-mel and its cepstra, for a linear classifier (cf. Eyben et al. 2010).
+
+    Nine of each band and of each cepstral coefficient: mean, deviation, five percentiles, slope, size of the
+    steps from frame to frame. Nothing is learned by gradient: `centre` and `scale` standardise, and the classifier
+    is a linear discriminant, both computed from all training clips at once.
+    """
+
+    closed_form = True
+    PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+    def __init__(self, n_mels: int = 64, cepstra: int = 24) -> None:
+        super().__init__()
+        self.features = (n_mels + cepstra) * (5 + len(self.PERCENTILES))
+        order, band = torch.arange(cepstra)[:, None], torch.arange(n_mels)[None, :]
+        cosine = torch.cos(math.pi / n_mels * (band + 0.5) * order) * math.sqrt(2 / n_mels)
+        self.register_buffer("cosine", torch.where(order == 0, cosine / math.sqrt(2), cosine), persistent=False)
+        self.register_buffer("centre", torch.zeros(self.features))
+        self.register_buffer("scale", torch.ones(self.features))
+
+    def statistics(self, x: torch.Tensor) -> torch.Tensor:
+        """Nine statistics of each row of (F, T), one kind after the other, (9 F,)."""
+        if x.shape[1] < 3:
+            x = torch.nn.functional.pad(x[None], (0, 3 - x.shape[1]), mode="replicate")[0]
+        steps = x.diff(dim=1)
+        time = torch.linspace(-1, 1, x.shape[1], device=x.device)
+        percentiles = x.quantile(x.new_tensor(self.PERCENTILES), dim=1)  # (5, F)
+        slope = (x * time).mean(1) / time.square().mean()
+        moments = [x.mean(1), x.std(1, correction=0)]
+        return torch.cat([*moments, *percentiles, slope, steps.abs().mean(1), steps.std(1, correction=0)])
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        mel = mel.float().squeeze(1)  # (B, M, T)
+        ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
+        clips = [x[:, :end] for x, end in zip(mel, ends, strict=True)]
+        rows = [torch.cat([self.statistics(x), self.statistics(self.cosine @ x)]) for x in clips]
+        return (torch.stack(rows) - self.centre) / self.scale  # (B, D)
+
+
+AUDIO_BACKBONES: dict[str, type[nn.Module]] = {
+    "resnet_attention": ResNetAttention,
+    "cnn_lstm": CnnLstm,
+    "functionals": Functionals,
+}
