@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avser import features, media
+from avser import inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
 from avser.tracking import FaceFollower
@@ -67,7 +67,7 @@ def listen(
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
         for start, stop, track in audio_windows(path, params.rate, window, hop, seen):
             end = max(end, track.end)
-            sounds.append(((start, stop), features.prepare(track.between(start, stop).samples, params)))
+            sounds.append(((start, stop), inputs.prepare(track.between(start, stop).samples, params)))
             report(stop)
             if len(sounds) >= BATCH:
                 flush()
@@ -86,7 +86,7 @@ def _hear(
             [torch.from_numpy(sound) for _, sound in audible], batch_first=True
         )
         lengths = torch.tensor([len(sound) for _, sound in audible])
-        rows = branch.network(*features.log_mel_batch(samples, lengths, branch.config.audio)).double().numpy()
+        rows = branch.network(*inputs.batch(samples, lengths, branch.config.audio)).double().numpy()
         for (key, _), row in zip(audible, rows, strict=True):
             logits[key] = row
     return logits

@@ -19,31 +19,46 @@ class _Section(pydantic.BaseModel):
 
 
 class AudioInput(_Section):
-    """From sound to log-mel. Stored with the weights: prediction uses what training used.
+    """From sound to what a network takes. Stored with the weights: prediction uses what training used.
 
     Attributes:
-        rate: Hz. n_fft, hop: samples. fmin, fmax: Hz. n_mels: bands (HTK scale, triangles of height one).
+        kind: `log_mel`, a spectrogram of the sound's length; `picture`, a spectrogram as a picture of fixed size;
+            `features`, one vector of hand-crafted features a sound.
+        rate: Hz. n_fft, hop: samples. window: length of the Hann window in samples, None for n_fft.
+        bands: `mel` (HTK scale, triangles of height one), or `linear` for all bins of the Fourier transform.
+        fmin, fmax: Hz. n_mels: bands.
+        power: 2 for the power, 1 for the magnitude spectrogram. offset: what is added before the logarithm.
         trim_db: silence at both ends is cut below this distance to the loudest frame, in dB; None keeps it.
-        level_db: the remaining sound is scaled to this RMS level, dB of full scale.
+        level_db: the remaining sound is scaled to this RMS level, dB of full scale; None leaves it as it is.
         min_speech: shorter sound than this after trimming counts as absent, in s.
         floor_db: sound whose loudest frame lies below this level counts as absent, dB of full scale.
         mean, std: what is subtracted from and divides the log-mel.
         max_seconds: training cuts longer clips at random to this length, in s.
+        picture: side of a picture, px. colours: of a picture, `grey` or `viridis`.
+        features: name of the set of hand-crafted features.
     """
 
+    kind: Literal["log_mel", "picture", "features"] = "log_mel"
     rate: int = 16_000
     n_fft: int = 512
     hop: int = 200
+    window: int | None = None
+    bands: Literal["mel", "linear"] = "mel"
     n_mels: int = 64
     fmin: float = 50.0
     fmax: float = 8_000.0
+    power: float = 2.0
+    offset: float = 1e-6
     trim_db: float | None = 35.0
-    level_db: float = -26.0
+    level_db: float | None = -26.0
     min_speech: float = 0.25
     floor_db: float = -60.0
     mean: float = -4.4
     std: float = 3.7
     max_seconds: float = 2.4
+    picture: int = 64
+    colours: Literal["grey", "viridis"] = "grey"
+    features: str = ""
 
 
 class FaceInput(_Section):
@@ -83,6 +98,8 @@ class Augment(_Section):
     `background` share whose surroundings become one grey, as before a plain wall; `grain` share with noise; `jpeg`
     share compressed at a low quality.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
+    `copies` adds that many varied copies of each training clip once and for all, as some papers do; `copy_kinds`
+    names how they differ: `noise`, `stretch`, `shift`, `pitch` (of the sound), `picture` (shift, zoom and flip).
     """
 
     mixup: float = pydantic.Field(0.0, ge=0)
@@ -103,6 +120,8 @@ class Augment(_Section):
     background: float = 0.0
     grain: float = 0.0
     jpeg: float = 0.0
+    copies: int = pydantic.Field(0, ge=0)
+    copy_kinds: list[Literal["noise", "stretch", "shift", "pitch", "picture"]] = []
 
 
 class Training(_Section):
@@ -117,7 +136,7 @@ class Training(_Section):
 
     epochs: int = pydantic.Field(30, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad"] = "adamw"
     lr: float = pydantic.Field(1e-3, gt=0)
     weight_decay: float = pydantic.Field(1e-2, ge=0)
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"

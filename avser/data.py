@@ -17,8 +17,8 @@ import numpy as np
 import platformdirs
 import torch
 
-from avser import augment, datasets, faces, features, media, tracking
-from avser.config import AudioInput, Config, FaceInput
+from avser import augment, copies, datasets, faces, inputs, media, tracking
+from avser.config import Config, FaceInput
 from avser.files import replacing
 from avser.labels import distribution, label_set, place
 from avser.types import AvserError, Clip, ConfigError, DataError
@@ -30,7 +30,7 @@ MAX_FRAMES = 32
 
 @dataclass(frozen=True)
 class Example:
-    """One clip ready for a branch: `inputs` is sound (S,) float32 or crops (N, H, W, 3) uint8; `target` (C,)."""
+    """One clip ready for a branch: `inputs` as `inputs.prepare` makes it, or crops (N, H, W, 3); `target` (C,)."""
 
     clip: Clip
     inputs: np.ndarray
@@ -87,14 +87,14 @@ def load_examples(
     examples, left_out = [], []
     for clip in progress(clips):
         try:
-            inputs = _sound(clip, config.audio) if config.branch == "audio" else _crops(clip, config.face)
+            made = _sound(clip, config) if config.branch == "audio" else _crops(clip, config.face)
         except AvserError as error:
             left_out.append(str(error))
             continue
-        if inputs is None:
+        if made is None:
             left_out.append(f"{clip.path}: no {'sound' if config.branch == 'audio' else 'face'} found")
             continue
-        examples.append(Example(clip, inputs, _target(clip, labels, votes)))
+        examples.append(Example(clip, made, _target(clip, labels, votes)))
     return examples, left_out
 
 
@@ -144,13 +144,30 @@ def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.nda
     return array
 
 
-def _sound(clip: Clip, params: AudioInput) -> np.ndarray | None:
+def _sound(clip: Clip, config: Config) -> np.ndarray | None:
+    params = config.audio
+
     def decode() -> np.ndarray:
         track = media.read_audio(clip.path, params.rate, clip.start, clip.end)
         return np.round(track.samples.clip(-1, 1) * 32767).astype(np.int16)
 
-    samples = _cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
-    return features.prepare(samples, params)
+    def samples() -> np.ndarray:
+        sound = _cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
+        return copies.vary_sound(sound, clip, config)
+
+    if params.kind == "log_mel":
+        return inputs.prepare(samples(), params)
+
+    def make() -> np.ndarray:
+        made = inputs.prepare(samples(), params)
+        return np.zeros(0, np.float32) if made is None else made
+
+    # pictures and features take longer to make than to read
+    settings = f"{params.model_dump_json()}|{copies.which(clip)}|{','.join(config.augment.copy_kinds)}"
+    made = _cached(clip, settings, make)
+    if not made.size:
+        return None
+    return copies.vary_picture(made, clip, config) if params.kind == "picture" else made
 
 
 CROP_SIDE = 128
@@ -208,18 +225,18 @@ class ExampleDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
         example = self.examples[index]
-        inputs = torch.from_numpy(example.inputs)
-        if self.config.branch == "audio" and self.training:
-            inputs = augment.change_speed(inputs, self.config.augment.speed)
-            inputs = augment.cut(inputs, int(self.config.audio.max_seconds * self.config.audio.rate))
-        return index, inputs, torch.from_numpy(example.target)
+        given = torch.from_numpy(example.inputs)
+        if self.config.branch == "audio" and self.config.audio.kind == "log_mel" and self.training:
+            given = augment.change_speed(given, self.config.augment.speed)
+            given = augment.cut(given, int(self.config.audio.max_seconds * self.config.audio.rate))
+        return index, given, torch.from_numpy(example.target)
 
 
 def collate(items: Sequence[tuple[int, torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """A batch: `inputs` padded with zeros along the first axis, `lengths` (B,), `targets` (B, C), `index` (B,)."""
-    index, inputs, targets = zip(*items, strict=True)
-    lengths = torch.tensor([len(x) for x in inputs])
-    padded = torch.nn.utils.rnn.pad_sequence(list(inputs), batch_first=True)
+    index, given, targets = zip(*items, strict=True)
+    lengths = torch.tensor([len(x) for x in given])
+    padded = torch.nn.utils.rnn.pad_sequence(list(given), batch_first=True)
     return {"inputs": padded, "lengths": lengths, "targets": torch.stack(targets), "index": torch.tensor(index)}
 
 
@@ -227,21 +244,22 @@ def network_inputs(
     batch: dict[str, torch.Tensor], config: Config, training: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the branch takes from a batch: (mel, lengths) or (faces, mask), augmented when training."""
-    inputs, lengths, settings = batch["inputs"], batch["lengths"], config.augment
+    given, lengths, settings = batch["inputs"], batch["lengths"], config.augment
     if config.branch == "audio":
-        if training:
-            inputs = augment.add_noise(inputs, lengths, settings.noise)
-            inputs = augment.low_pass(inputs, settings.band, config.audio.rate)
-        mel, lengths = features.log_mel_batch(inputs, lengths, config.audio)  # (B, 1, M, T), (B,)
-        if training:
+        spectral = training and config.audio.kind == "log_mel"
+        if spectral:
+            given = augment.add_noise(given, lengths, settings.noise)
+            given = augment.low_pass(given, settings.band, config.audio.rate)
+        mel, lengths = inputs.batch(given, lengths, config.audio)  # (B, 1, M, T), (B,)
+        if spectral:
             seconds = config.audio.hop / config.audio.rate
             mel = augment.mask_spectrogram(mel, lengths, settings, int(settings.time_width / seconds))
         return mel, lengths
-    mask = torch.arange(inputs.shape[1])[None, :] < lengths.cpu()[:, None]  # (B, N)
-    pictures = inputs.permute(0, 1, 4, 2, 3).float() / 255  # (B, N, 3, H, W)
+    mask = torch.arange(given.shape[1])[None, :] < lengths.cpu()[:, None]  # (B, N)
+    pictures = given.permute(0, 1, 4, 2, 3).float() / 255  # (B, N, 3, H, W)
     if training:
         pictures = augment.augment_faces(pictures, settings)
-    return pictures, mask.to(inputs.device)
+    return pictures, mask.to(given.device)
 
 
 def batches(
@@ -260,6 +278,6 @@ def run_network(network: torch.nn.Module, config: Config, examples: Sequence[Exa
     """Logits (N, C) of a branch for examples, in their order."""
     network.eval()
     logits = np.zeros((len(examples), len(label_set(config.labels))))
-    for index, inputs in batches(config, examples):
-        logits[index] = network(*inputs).float().numpy()
+    for index, given in batches(config, examples):
+        logits[index] = network(*given).float().numpy()
     return logits

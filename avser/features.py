@@ -28,6 +28,8 @@ def prepare(samples: np.ndarray, params: AudioInput) -> np.ndarray | None:
         samples = samples[loud[0] * params.hop : (loud[-1] + 1) * params.hop]
     if len(samples) < params.min_speech * params.rate:
         return None
+    if params.level_db is None:
+        return samples.astype(np.float32)
     rms = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
     return (samples * (10 ** (params.level_db / 20) / rms)).astype(np.float32)
 
@@ -65,15 +67,20 @@ def log_mel(samples: torch.Tensor, params: AudioInput) -> torch.Tensor:
         samples: (B, S) float32.
 
     Returns:
-        (B, 1, M, T) with T = S // hop + 1.
+        (B, 1, M, T) with T = S // hop + 1; M is n_fft // 2 + 1 where the bands are linear.
     """
-    window = torch.hann_window(params.n_fft, device=samples.device)
+    length = params.window or params.n_fft
+    window = torch.hann_window(length, device=samples.device)
     spectrum = torch.stft(
-        samples, params.n_fft, params.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        samples, params.n_fft, params.hop, length, window, center=True, pad_mode="constant", return_complex=True
     )
-    power = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
-    matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax).to(samples.device)
-    mel = torch.log(torch.einsum("bft,fm->bmt", power, matrix) + 1e-6)  # (B, M, T)
+    mel = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
+    if params.power != 2:
+        mel = mel ** (params.power / 2)
+    if params.bands == "mel":
+        matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax).to(samples.device)
+        mel = torch.einsum("bft,fm->bmt", mel, matrix)
+    mel = torch.log(mel + params.offset)  # (B, M, T)
     return ((mel - params.mean) / params.std).unsqueeze(1)  # (B, 1, M, T)
 
 

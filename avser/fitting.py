@@ -17,6 +17,14 @@ from avser.types import Clip
 lightning = torchlibs.import_lightning()
 
 
+OPTIMIZERS = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+}
+
+
 class SideTasks(torch.nn.Module):
     """Heads for other facts of the training clips, so that the features learn what else is in a voice.
 
@@ -109,8 +117,7 @@ class BranchModule(lightning.LightningModule):
                 parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
             )
         else:
-            kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-            optimizer = kind(parameters, settings.lr, weight_decay=settings.weight_decay)
+            optimizer = OPTIMIZERS[settings.optimizer](parameters, settings.lr, weight_decay=settings.weight_decay)
         total = self.steps * settings.epochs
         if settings.schedule == "onecycle":
             rise = max(0.2, 1.5 / (total + 1))  # a rise of exactly one step would be a division by zero

@@ -13,6 +13,24 @@ from avser.models import AudioBranch
 
 
 @torch.no_grad()
+def standardise(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> np.ndarray:
+    """Set `centre` and `scale` of a backbone to mean and deviation of its first features over all examples.
+
+    Returns:
+        The standardised features, (N, D).
+    """
+    network.eval()
+    backbone = network.backbone
+    features = np.zeros((len(examples), len(backbone.centre)), np.float32)
+    for index, given in data.batches(config, examples):
+        features[index] = backbone.measure(*given).numpy()
+    centre, scale = features.mean(0), features.std(0) + 1e-6
+    backbone.centre.copy_(torch.from_numpy(centre))
+    backbone.scale.copy_(torch.from_numpy(scale))
+    return (features - centre) / scale
+
+
+@torch.no_grad()
 def fit_discriminant(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> None:
     """Set the standardisation of a closed-form backbone and its classifier, from all examples at once.
 
@@ -20,23 +38,15 @@ def fit_discriminant(network: AudioBranch, config: Config, examples: Sequence[da
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    network.eval()
-    backbone, linear = network.backbone, network.head[-1]
-    backbone.centre.zero_()
-    backbone.scale.fill_(1)
-    features = np.zeros((len(examples), backbone.features), np.float32)
-    for index, inputs in data.batches(config, examples):
-        features[index] = backbone(*inputs).numpy()
+    features = standardise(network, config, examples)
     targets = np.array([example.target.argmax() for example in examples])
-    centre, scale = features.mean(0), features.std(0) + 1e-6
-    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit((features - centre) / scale, targets)
-    backbone.centre.copy_(torch.from_numpy(centre))
-    backbone.scale.copy_(torch.from_numpy(scale))
-    linear.weight.zero_()
-    linear.bias.fill_(-30.0)  # an emotion without a training clip is never chosen
+    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, targets)
     weight, bias = torch.from_numpy(found.coef_).float(), torch.from_numpy(found.intercept_).float()
     if len(found.classes_) == 2:  # scikit-learn then gives only the difference of the two
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    linear = network.head[-1]
+    linear.weight.zero_()
+    linear.bias.fill_(-30.0)  # an emotion without a training clip is never chosen
     linear.weight[found.classes_] = weight
     linear.bias[found.classes_] = bias
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Fold:
     Attributes:
         name: says the protocol and which of its folds this is.
         inflated: the parts may share subjects (but no take), and the name says "inflated".
+        leaky: the parts may even share takes, in varied copies, and the name says "copies".
 
     Raises:
         DataError: two parts share a subject, a take or a file.
@@ -46,12 +47,16 @@ class Fold:
     val: tuple[Clip, ...]
     test: tuple[Clip, ...]
     inflated: bool = False
+    leaky: bool = False
 
     def __post_init__(self) -> None:
         if self.inflated and "inflated" not in self.name:
             raise DataError(f"fold {self.name!r} may share subjects, so its name must say inflated")
-        self._refuse("file", lambda clip: clip.path if clip.row is None else (clip.path, clip.row))
-        self._refuse("take", _take)
+        if self.leaky and "copies" not in self.name:
+            raise DataError(f"fold {self.name!r} may share takes in copies, so its name must say copies")
+        if not self.leaky:
+            self._refuse("file", lambda clip: clip.path if clip.row is None else (clip.path, clip.row))
+            self._refuse("take", _take)
         if not self.inflated:
             self._refuse("subject", subject_of)
 
@@ -108,9 +113,11 @@ def make_folds(
         raise ConfigError(f"unknown protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}")
     if exclude and protocol != "final":
         raise ConfigError(f"protocol {protocol!r} excludes nobody: choose final, or drop exclude")
-    if val is not None and protocol in ("random", "official"):
+    if val is not None and protocol in ("random", "official", "copies"):
         raise ConfigError(f"protocol {protocol!r} does not choose validation subjects: drop val")
-    clips = sorted(clips, key=lambda clip: (clip.corpus, str(clip.path), clip.row or 0, clip.start))
+    clips = sorted(
+        clips, key=lambda clip: (clip.corpus, str(clip.path), clip.row or 0, clip.start, clip.info.get("copy", ""))
+    )
     if not clips:
         raise DataError("there are no clips to make folds of")
     return PROTOCOLS[protocol](clips, _Settings(seed, val, corpus, exclude))
@@ -211,6 +218,14 @@ def _random(clips: list[Clip], settings: _Settings) -> list[Fold]:
     return folds
 
 
+def _copies(clips: list[Clip], settings: _Settings) -> list[Fold]:
+    """One split by chance, 70 : 10 : 20, in which copies of one clip go their own ways: to show what that does."""
+    order = np.random.default_rng(settings.seed).permutation(len(clips))
+    ends = [0, round(0.7 * len(clips)), round(0.8 * len(clips)), len(clips)]
+    train, val, test = (tuple(clips[i] for i in order[a:b]) for a, b in pairwise(ends))
+    return [Fold("copies of one recording on both sides (inflated)", train, val, test, inflated=True, leaky=True)]
+
+
 def _official(clips: list[Clip], settings: _Settings) -> list[Fold]:
     """The split that a corpus was published with; other corpora are trained on."""
     corpus = measured_corpus([clip for clip in clips if "split" in clip.info] or clips, settings.corpus)
@@ -267,6 +282,7 @@ PROTOCOLS: dict[str, Callable[[list[Clip], _Settings], list[Fold]]] = {
     "subject10": _by_subject(10),
     "subject5": _by_subject(5),
     "random": _random,
+    "copies": _copies,
     "official": _official,
     "final": _final,
 }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avser import __version__, checkpoint, data, metrics, solving, torchlibs
+from avser import __version__, checkpoint, copies, data, estimators, metrics, solving, trainer
 from avser.config import Config, load_config, members
-from avser.fitting import BranchModule, EpochLine
+from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
 from avser.models import build_model
 from avser.splits import Fold, make_folds
-from avser.types import Clip, ConfigError, DataError, ModelError
-
-lightning = torchlibs.import_lightning()
-callbacks, loggers = lightning.pytorch.callbacks, lightning.pytorch.loggers
+from avser.types import Clip, ConfigError, DataError
 
 LICENCES = {"ravdess": "CC BY-NC-SA 4.0"}
 """Licences that corpora hand on to weights trained on them; the strictest one holds."""
@@ -56,7 +50,8 @@ def train(
         raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
     if resume and settings.exists() and load_config(settings) != kept:
         raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
-    build_model(config)  # what is wrong with the network should not be found after hours of decoding
+    if config.network.name not in ESTIMATORS:
+        build_model(config)  # what is wrong with the network should not be found after hours of decoding
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
     chosen = range(len(folds)) if config.folds is None else config.folds
@@ -69,7 +64,7 @@ def train(
         raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
     for index in chosen:
         place = folder / f"fold{index}"
-        if (place / "model.safetensors").exists():
+        if (place / "model.safetensors").exists() or (place / "logits.csv").exists():
             print(f"{place}: done already")
             continue
         train_fold(config, folds[index], place, f"{config.name} fold {index + 1}/{len(folds)}", str(index))
@@ -77,8 +72,10 @@ def train(
 
 
 def make_protocol(config: Config, clips: Sequence[Clip]) -> list[Fold]:
-    """The folds of a config's protocol."""
-    free = config.protocol in ("random", "official")
+    """The folds of a config's protocol; under `copies` the varied copies are dealt out like clips."""
+    free = config.protocol in ("random", "official", "copies")
+    if config.protocol == "copies":
+        clips = copies.expand(clips, config.augment.copies)
     return make_folds(
         clips,
         config.protocol,
@@ -96,6 +93,13 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
     """
     parts = _load_parts(config, fold, title)
     folder.mkdir(parents=True, exist_ok=True)
+    if config.network.name in ESTIMATORS:
+        predict = estimators.fit(config, parts["train"])
+        for part, file in (("val", "val_logits.csv"), ("test", "logits.csv")):
+            clips = [example.clip for example in parts[part]]
+            logits = predict(parts[part])
+            write_logits(folder / file, LogitTable.of_clips(clips, label_set(config.labels), logits, fold_name))
+        return
     if config.ensemble:
         network = _train_members(config, fold, folder, title, fold_name, parts)
     else:
@@ -103,7 +107,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
         if getattr(network.backbone, "closed_form", False):
             solving.fit_discriminant(network, config, parts["train"])
         else:
-            network = _fit(config, fold, folder, title, parts)
+            network = trainer.fit(config, fold, folder, title, parts)
     _finish(config, fold, folder, fold_name, network, parts)
     for path in folder.glob("*.ckpt"):
         path.unlink()  # the optimizer's state is of no use any more
@@ -113,14 +117,17 @@ def _load_parts(config: Config, fold: Fold, title: str) -> dict[str, list[data.E
     parts: dict[str, list[data.Example]] = {}
     for part in ("train", "val", "test"):
         votes = config.training.votes if part == "train" else 0.0
-        parts[part], left_out = data.load_examples(config, getattr(fold, part), votes=votes)
+        clips = getattr(fold, part)
+        if part == "train" and config.protocol != "copies":
+            clips = copies.expand(clips, config.augment.copies)
+        parts[part], left_out = data.load_examples(config, clips, votes=votes)
         if left_out:
             print(f"{title}: {len(left_out)} {part} clips left out, the first: {left_out[0]}", file=sys.stderr)
     if not parts["train"] or not parts["val"]:
         raise DataError(f"{title}: no usable clips to {'train' if not parts['train'] else 'validate'} on")
-    parts["train"], copies = data.without_copies(parts["train"], [*parts["val"], *parts["test"]])
-    if copies:
-        print(f"{title}: {copies} train clips left out, which are held out as well in an identical copy")
+    parts["train"], twins = data.without_copies(parts["train"], [*parts["val"], *parts["test"]])
+    if twins:
+        print(f"{title}: {twins} train clips left out, which are held out as well in an identical copy")
     print(
         f"{title}: {len(parts['train'])} to train, {len(parts['val'])} to validate, {len(parts['test'])} to test"
     )
@@ -150,95 +157,6 @@ def _train_members(
     return ensemble.eval()
 
 
-def _fit(
-    config: Config, fold: Fold, folder: Path, title: str, parts: dict[str, list[data.Example]]
-) -> torch.nn.Module:
-    """Train by gradient; goes on from the last epoch of an interrupted run in the same folder."""
-    lightning.seed_everything(config.seed, verbose=False)
-    settings = config.training
-    loader = _loader(config, parts["train"], training=True)
-    module = BranchModule(config, len(loader), [example.clip for example in parts["train"]])
-    if config.init_from is not None:
-        _start_from(module, config, f"{config.protocol}, fold {fold.name}")
-    _keep_log(folder)
-    best = callbacks.ModelCheckpoint(folder, "best", monitor="val_uar", mode="max", enable_version_counter=False)
-    # of its own: lightning's save_last writes only where the best one got better
-    latest = callbacks.ModelCheckpoint(folder, "last", enable_version_counter=False)
-    watchers: list[callbacks.Callback] = [EpochLine(title), best, latest]
-    if settings.patience:
-        watchers.append(callbacks.EarlyStopping("val_uar", patience=settings.patience, mode="max"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on loader workers and on lightning's own deprecations
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        trainer = lightning.Trainer(
-            max_epochs=settings.epochs,
-            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-            accelerator="auto",
-            devices=1,
-            callbacks=watchers,
-            logger=[
-                loggers.CSVLogger(folder, name="", version=""),
-                loggers.TensorBoardLogger(folder, name="", version=""),
-            ],
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-            gradient_clip_val=5.0,
-            num_sanity_val_steps=0,
-            log_every_n_steps=50,
-        )
-        last = folder / "last.ckpt"
-        try:
-            trainer.fit(
-                module,
-                loader,
-                _loader(config, parts["val"], training=False),
-                ckpt_path=last if last.exists() else None,
-                weights_only=False,  # our own file: it holds the optimizer's state
-            )
-        except SystemExit:
-            if not trainer.interrupted:
-                raise
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # lightning has switched it off
-            raise KeyboardInterrupt(f"{title} interrupted; the same command with --resume goes on") from None
-    kept = best.best_model_path if settings.keep == "best" else last
-    module.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
-    return module.judged.cpu().eval()
-
-
-def _start_from(module: BranchModule, config: Config, protocol: str) -> None:
-    """Begin with the weights of a trained branch; a classifier over other labels begins afresh.
-
-    A branch that has met this corpus may only go on where it was held out from the same clips.
-    """
-    branch = checkpoint.load(config.init_from).branches.get(config.branch)
-    if branch is None:
-        raise ModelError(f"{config.init_from}: has no {config.branch} branch to start {config.name} from")
-    shared = {corpus.name for corpus in config.corpora} & set(branch.meta["corpora"])
-    if shared and branch.meta["protocol"] != protocol:
-        raise DataError(
-            f"{config.init_from}: has learned from {', '.join(sorted(shared))} under {branch.meta['protocol']!r}, "
-            f"so clips held out under {protocol!r} are not new to it; start from a model of the same fold"
-        )
-    weights = branch.network.state_dict()
-    if branch.labels != label_set(config.labels):
-        weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
-    try:
-        missing = module.network.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise ModelError(f"{config.init_from}: does not fit the network of {config.name} ({error})") from None
-    if missing.unexpected_keys or any(not name.startswith("head.") for name in missing.missing_keys):
-        raise ModelError(f"{config.init_from}: is another backbone than that of {config.name}")
-    if module.average is not None:
-        module.average.module.load_state_dict(module.network.state_dict())
-
-
-def _keep_log(folder: Path) -> None:
-    """Set the epochs that an interrupted run has logged aside: the logger starts its file afresh."""
-    log = folder / "metrics.csv"
-    if log.exists():
-        log.rename(folder / f"metrics-{len(list(folder.glob('metrics*.csv')))}.csv")
-
-
 def _finish(config, fold, folder, fold_name, network, parts) -> None:
     val = logit_table(config, network, parts["val"], fold_name)
     temperature = metrics.fit_temperature(val.logits, val.targets)
@@ -262,18 +180,6 @@ def _finish(config, fold, folder, fold_name, network, parts) -> None:
             table.logits / temperature, table.targets, table.classes, subjects=table.subjects
         ).to_dict()
     checkpoint.save_branch(folder / "model.safetensors", network, config, meta)
-
-
-def _loader(config: Config, examples: list[data.Example], training: bool) -> torch.utils.data.DataLoader:
-    size = config.training.batch_size
-    return torch.utils.data.DataLoader(
-        data.ExampleDataset(examples, config, training),
-        batch_size=size,
-        shuffle=training,
-        # a last batch of one picture has no batch statistics
-        drop_last=training and len(examples) > size,
-        collate_fn=data.collate,
-    )
 
 
 def logit_table(config: Config, network: torch.nn.Module, examples: list[data.Example], fold: str) -> LogitTable:

@@ -63,8 +63,9 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """A name for tables: the file's stem, with the row for a pixel table."""
-        return self.path.stem if self.row is None else f"{self.path.stem}:{self.row}"
+        """A name for tables: the file's stem, with the row for a pixel table, or the number of a varied copy."""
+        name = self.path.stem if self.row is None else f"{self.path.stem}:{self.row}"
+        return f"{name}#{self.info['copy']}" if "copy" in self.info else name
 
 
 @dataclass(frozen=True)

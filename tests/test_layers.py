@@ -18,10 +18,10 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types labels config torchlibs",
-        "probe media features faces tracking metrics logits subjects splits windows models",
+        "probe media features pictures handcrafted inputs faces tracking metrics logits subjects splits windows models",
         "checkpoint writers datasets",
-        "branches recognizer batch data augment",
-        "fitting solving",
+        "branches recognizer batch data augment copies",
+        "fitting solving trainer estimators",
         "training",
         "benchmark plots console",
         "cli app cluster",
@@ -30,7 +30,7 @@ LAYERS = tuple(
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-PREDICTION = {*sum(LAYERS[:4], ()), "console"} - {"torchlibs", "subjects", "splits", "datasets", "data", "augment"}
+PREDICTION = {*sum(LAYERS[:4], ()), "console"} - {"torchlibs", "subjects", "splits", "datasets", "data", "augment", "copies", "handcrafted"}
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 

@@ -191,12 +191,16 @@ class Functionals(nn.Module):
         moments = [x.mean(1), x.std(1, correction=0)]
         return torch.cat([*moments, *percentiles, slope, steps.abs().mean(1), steps.std(1, correction=0)])
 
-    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    def measure(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """The statistics as they are, (B, D)."""
         mel = mel.float().squeeze(1)  # (B, M, T)
         ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
         clips = [x[:, :end] for x, end in zip(mel, ends, strict=True)]
         rows = [torch.cat([self.statistics(x), self.statistics(self.cosine @ x)]) for x in clips]
-        return (torch.stack(rows) - self.centre) / self.scale  # (B, D)
+        return torch.stack(rows)  # (B, D)
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return (self.measure(mel, lengths) - self.centre) / self.scale  # (B, D)
 
 
 AUDIO_BACKBONES: dict[str, type[nn.Module]] = {

@@ -1,0 +1,44 @@
+"""Spectrograms as pictures of fixed size, as image networks take them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avser.config import AudioInput
+from avser.features import log_mel
+
+RANGE_DB = 80.0
+"""What lies further below the loudest point is black."""
+
+
+def spectrogram_picture(samples: np.ndarray, params: AudioInput) -> np.ndarray:
+    """A log-spectrogram of a whole sound, low frequencies at the bottom.
+
+    Args:
+        samples: (S,) float32.
+
+    Returns:
+        (side, side, 3) uint8, grey or coloured; black is 80 dB below the loudest point.
+    """
+    plain = params.model_copy(update={"mean": 0.0, "std": 1.0})
+    mel = log_mel(torch.from_numpy(samples)[None], plain)  # (1, 1, M, T), natural logarithm
+    decibels = mel * (10 if params.power == 2 else 20) / np.log(10)
+    picture = ((decibels - decibels.max()) / RANGE_DB + 1).clamp(0, 1).flip(2)
+    side = (params.picture, params.picture)
+    picture = torch.nn.functional.interpolate(picture, side, mode="bilinear", antialias=True)[0, 0]
+    grey = (picture * 255).round().byte().numpy()
+    return VIRIDIS[grey] if params.colours == "viridis" else np.repeat(grey[..., None], 3, axis=2)
+
+
+def _viridis() -> np.ndarray:
+    """A table of 256 colours close to matplotlib's viridis, by straight lines between ten of its colours."""
+    stops = bytes.fromhex("440154 482878 3e4a89 31688e 26838f 1f9e89 35b779 6dcd59 b4de2c fde725")
+    colours = np.frombuffer(stops, np.uint8).reshape(-1, 3).astype(float)
+    places = np.linspace(0, 255, len(colours))
+    table = [np.interp(np.arange(256), places, colours[:, channel]) for channel in range(3)]
+    return np.stack(table, 1).round().astype(np.uint8)
+
+
+VIRIDIS = _viridis()
+"""Colours by grey level, (256, 3) uint8."""
