@@ -109,12 +109,23 @@ def train(
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for runs.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE,VALUE: train once for each value, or each combination; may be repeated."),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
 ) -> None:
     """Train a branch by a config, fold by fold, and measure it on what was held out."""
     from avser import console, training
     from avser.config import load_config
 
+    if sweep:
+        from avser import sweeps
+
+        console.set_threads(threads)
+        trials = sweeps.sweep(_find_config(config), overrides or (), sweep, data_root, output, resume)
+        console.print_trials(trials)
+        return
     settings = load_config(_find_config(config), overrides or ())
     console.set_threads(threads)
     outcome = training.train(settings, data_root, output, resume)

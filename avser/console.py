@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
@@ -17,6 +18,9 @@ from avser import batch, checkpoint, metrics, recognizer
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
 from avser.types import ConfigError, Prediction, Result
+
+if TYPE_CHECKING:
+    from avser.sweeps import Trial
 
 COLOURS = {
     "neutral": "white",
@@ -128,6 +132,19 @@ def print_report(report: metrics.Report, title: str, out: Console | None = None)
     for label, counts, recall in zip(report.labels, report.confusion, report.recalls, strict=True):
         table.add_row(label, *(str(int(x)) for x in counts), "–" if np.isnan(recall) else f"{recall:.2f}")
     out.print(table)
+
+
+def print_trials(trials: Sequence[Trial]) -> None:
+    """One line a setting; the one that validation clips choose is marked."""
+    chosen = max(range(len(trials)), key=lambda index: trials[index].validation.uar)
+    table = Table(*trials[0].changes, "validation UAR", "held-out UAR", "held-out accuracy", "folder")
+    for index, trial in enumerate(trials):
+        figures = (trial.validation.uar, trial.test.uar, trial.test.accuracy)
+        cells = [*trial.changes.values(), *(f"{figure:.3f}" for figure in figures), str(trial.folder)]
+        table.add_row(*cells, style="bold" if index == chosen else None)
+    out = Console()
+    out.print(table)
+    out.print(Text("bold: what the validation clips choose"))
 
 
 def report_logits(path: Path, labels: str | None, as_json: bool) -> None:
