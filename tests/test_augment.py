@@ -14,7 +14,16 @@ from avser.config import Augment
 RATE = 16_000
 OFF = Augment()
 FULL = Augment(
-    rotate=15, shift=0.1, scale=0.15, light=0.4, blur=0.5, erase=0.5, background=0.5, grain=0.5, flip=True
+    rotate=15,
+    shift=0.1,
+    scale=0.15,
+    light=0.4,
+    blur=0.5,
+    erase=0.5,
+    background=0.5,
+    grain=0.5,
+    jpeg=0.5,
+    flip=True,
 )
 
 
@@ -248,6 +257,27 @@ def test_a_plain_background_leaves_the_middle_and_one_grey_around_it():
     changed = ((out - faces).abs() > 1e-5).any(2, keepdim=True).expand_as(out)
     assert all(len(picture[where].unique()) <= 1 for picture, where in zip(out, changed, strict=True))
     assert 0.05 < changed.float().mean() < 0.5
+
+
+def test_jpeg_changes_a_picture_but_little():
+    faces = (255 * smooth_faces(8, 2)).round() / 255  # as pictures of bytes are
+    out = augment.augment_faces(faces, Augment(jpeg=1.0))
+    change = (out - faces).abs()
+    assert ((out >= 0) & (out <= 1)).all()
+    assert (change.amax((2, 3, 4)) > 0.01).all()  # each picture
+    assert (change.mean((2, 3, 4)) < 0.03).all()
+    # red and blue keep their places
+    reds, blues = (out[:, :, c].mean((2, 3)) - faces[:, :, c].mean((2, 3)) for c in (0, 2))
+    assert max(reds.abs().max(), blues.abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (0.5, 8, 32), (1.0, 40, 40)])
+def test_jpeg_takes_its_share_of_the_pictures(share, fewest, most):
+    pictures = (255 * smooth_faces(40, 1)[:, 0]).round() / 255
+    before = pictures.clone()
+    changed = (augment._compress(pictures, share) - pictures).abs().amax((1, 2, 3)) > 1e-6
+    assert fewest <= changed.sum() <= most
+    assert torch.equal(pictures, before)
 
 
 def test_black_and_white_pictures_stay_in_range():

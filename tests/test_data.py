@@ -277,6 +277,29 @@ def test_progress_sees_every_clip(root):
     assert seen == clips
 
 
+# The same picture twice
+
+
+def test_what_is_also_held_out_is_not_trained_on(tmp_path):
+    seen = write_png(tmp_path / "seen.png")
+    twin = write_png(tmp_path / "twin.png", cv2.imread(str(seen))[..., ::-1])
+    image = cv2.imread(str(seen))[..., ::-1].copy()
+    image[5, 5, 0] ^= 1
+    nearly = write_png(tmp_path / "nearly.png", image)
+    examples, _ = load_examples(make_config("face"), [clip(twin), clip(nearly)])
+    held_out, _ = load_examples(make_config("face"), [clip(seen, "sad")])
+    assert data.without_copies(examples, held_out) == (examples[1:], 1)
+    assert data.without_copies(examples, []) == (examples, 0)
+    assert data.without_copies([*examples, *examples], [])[1] == 0  # twins in training are no leak
+
+
+def test_a_sound_under_two_names_is_found_as_well(tmp_path):
+    paths = [write_wav(tmp_path / f"{name}.wav", seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    examples, _ = load_examples(make_config("audio"), [clip(path) for path in paths])
+    kept, count = data.without_copies(examples[1:], examples[:1])
+    assert ([example.clip.path.stem for example in kept], count) == (["c"], 1)
+
+
 # Targets
 
 

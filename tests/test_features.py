@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avser import torchlibs
 from avser.config import AudioInput
-from avser.features import log_mel, log_mel_batch, mel_matrix, prepare
+from avser.features import add_deltas, log_mel, log_mel_batch, mel_matrix, prepare
 from avser.types import MissingExtraError
 
 RATE = 16_000
@@ -194,3 +194,35 @@ def test_the_input_is_not_changed():
     before = sound.copy()
     prepare(sound, DEFAULT)
     np.testing.assert_array_equal(sound, before)
+
+
+# Time derivatives
+
+
+def test_a_ramp_has_a_constant_derivative():
+    slopes = torch.tensor([0.5, -2.0, 0.0])
+    out = add_deltas((slopes[:, None] * torch.arange(20.0))[None, None])  # (1, 3, M, T)
+    assert out.shape == (1, 3, 3, 20)
+    torch.testing.assert_close(out[0, 1, :, 2:-2], slopes[:, None].expand(-1, 16))
+    torch.testing.assert_close(out[0, 2, :, 4:-4], torch.zeros(3, 12), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [5, 31])
+def test_derivatives_agree_with_librosa(steps):
+    librosa = pytest.importorskip("librosa")
+    mel = torch.randn(2, 1, 6, steps, generator=torch.Generator().manual_seed(0))
+    out = add_deltas(mel)
+    first = librosa.feature.delta(mel[:, 0].numpy(), width=5, mode="nearest")
+    second = librosa.feature.delta(first, width=5, mode="nearest")
+    torch.testing.assert_close(out[:, :1], mel, rtol=0, atol=0)
+    np.testing.assert_allclose(out[:, 1], first, atol=1e-5)
+    np.testing.assert_allclose(out[:, 2], second, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_derivatives_of_hardly_anything(steps):
+    out = add_deltas(torch.randn(1, 1, 4, steps))
+    assert out.shape == (1, 3, 4, steps)
+    assert out.isfinite().all()
+    if steps == 1:
+        assert (out[:, 1:] == 0).all()
