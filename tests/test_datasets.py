@@ -1,16 +1,19 @@
 """Every corpus is found by its name, in its real naming scheme; a new module needs a line in BUILDERS."""
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from corpora import build_crema_d, build_demos, build_iemocap, build_tess, iemocap_turn  # noqa: F401 (BUILDERS)
 
 from avser import datasets
-from avser.datasets import ckplus, emodb, emovo, fer2013, ravdess, savee
-from avser.labels import EMOTIONS
+from avser.datasets import ckplus, crema_d, demos, emodb, emovo, fer2013, iemocap, ravdess, savee, tess
+from avser.labels import EMOTIONS, LABEL_SETS, place
+from avser.media import iter_frames, read_audio
 from avser.types import Clip, ConfigError, DataError
 
 PIXELS = " ".join(str(n % 256) for n in range(48 * 48))
@@ -85,6 +88,38 @@ def test_every_corpus_says_what_it_misses(name, tmp_path):
         datasets.scan(name, tmp_path, colour="red")
 
 
+@pytest.mark.parametrize("name", datasets.names())
+def test_foreign_files_change_nothing(name, tmp_path):
+    BUILDERS[name](tmp_path)
+    clips = datasets.scan(name, tmp_path)
+    touch(tmp_path, "notes.txt", "table.csv", "stray.wav", "stray.mp4", "stray.png", ".trash/03a01Fa.wav")
+    for clip in clips:
+        touch(clip.path.parent, f"._{clip.path.name}")  # as macOS leaves them
+        touch(clip.path.parent, f"{clip.path.name}.txt", f"{clip.path.name}.part")
+    assert datasets.scan(name, tmp_path) == clips
+    with pytest.raises(DataError, match=f"{name}|notes.txt"):
+        datasets.scan(name, tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in datasets.names() if hasattr(datasets._module(name), "distinct")]
+)
+def test_an_archive_unpacked_twice_counts_once(name, tmp_path):
+    BUILDERS[name](tmp_path / "one")
+    once = datasets.scan(name, tmp_path)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert datasets.scan(name, tmp_path) == once
+
+
+@pytest.mark.parametrize("name", ["iemocap", "crema_d", "demos", "tess"])
+def test_media_of_the_miniatures_can_be_read(name, tmp_path):
+    BUILDERS[name](tmp_path)
+    for clip in datasets.scan(name, tmp_path):
+        assert 0.3 < len(read_audio(clip.path).samples) / 16000 < 1
+        if clip.info.get("modality") == "av":
+            assert len(list(iter_frames(clip.path))) == 6
+
+
 def test_unknown_corpus_lists_the_known():
     with pytest.raises(DataError, match=r"unknown corpus 'ravdes'.*emodb.*ravdess"):
         datasets.scan("ravdes", ".")
@@ -135,12 +170,127 @@ def test_identical_pair_of_ravdess_is_kept(tmp_path):
         (savee, "AudioData/JE/n30.wav", "neutral", "JE", "male"),
         (emovo, "sor-f2-l4.wav", "surprised", "f2", "female"),
         (emovo, "rab-m1-d2.opus", "angry", "m1", "male"),
+        (demos, "wav_DEMoS/DEMOS/PR_m_69_sor02a.wav", "surprised", "69", "male"),
+        (demos, "wav_DEMoS/DEMOS/NP_f_01_pau01d.flac", "fearful", "01", "female"),
+        (demos, "NEU/f_07_neu001.wav", "neutral", "07", "female"),
+        (tess, "OAF_Pleasant_surprise/OAF_back_ps.wav", "surprised", "OAF", "female"),
+        (tess, "YAF_angry/YAF_dog_angry.wav", "angry", "YAF", "female"),
+        (tess, "OAF_neutral/OA_bite_neutral.wav", "neutral", "OAF", "female"),
     ],
 )
 def test_speech_names(corpus, name, label, subject, gender, tmp_path):
     touch(tmp_path, name, "99x99Zz.wav", "XX_q01.wav", "elsewhere/a01.wav", "xxx-f9-b1.wav")
+    touch(tmp_path, "NP_f_01_abc01d.wav", "NP_x_01_rab01d.wav", "MAF_back_fear.wav", "OAF_back_bored.wav")
     (clip,) = corpus.scan(tmp_path)
     assert (clip.label, clip.subject, clip.info["gender"]) == (label, subject, gender)
+
+
+def test_demos_keeps_the_selection(tmp_path):
+    touch(tmp_path, "PR_f_03_tri01a.wav", "NP_f_03_tri02a.wav", "f_03_neu01a.wav")
+    found = {clip.path.stem[:2]: clip.info.get("selection") for clip in demos.scan(tmp_path)}
+    assert found == {"PR": "prototypical", "NP": "other", "f_": None}
+
+
+def test_crema_d_takes(tmp_path):
+    touch(
+        tmp_path,
+        "AudioMP3/1001_DFA_ANG_XX.mp3",
+        "AudioMP3/1001_WSI_FEA_XX.mp3",  # the only file of this take
+        "AudioWAV/1001_DFA_ANG_XX.wav",
+        "AudioWAV/1040_ITH_SAD_X.wav",
+        "AudioWAV/1092_ITH_SAD_XX.wav",
+        "AudioWAV/1001_XXX_SAD_XX.wav",
+        "VideoFlash/1001_DFA_ANG_XX.flv",
+        "VideoFlash/1040_ITH_SAD_XX.flv",
+        "converted/1001_DFA_ANG_XX.mp4",
+    )
+    clips = crema_d.scan(tmp_path)
+    assert [(clip.path.name, clip.info["modality"], clip.info["take"]) for clip in clips] == [
+        ("1001_WSI_FEA_XX.mp3", "audio", "1001_WSI_FEA_XX"),
+        ("1001_DFA_ANG_XX.wav", "audio", "1001_DFA_ANG_XX"),
+        ("1040_ITH_SAD_X.wav", "audio", "1040_ITH_SAD_XX"),
+        ("1001_DFA_ANG_XX.flv", "av", "1001_DFA_ANG_XX"),
+        ("1040_ITH_SAD_XX.flv", "av", "1040_ITH_SAD_XX"),
+    ]
+    assert not any("gender" in clip.info for clip in clips)
+
+
+def test_crema_d_genders(tmp_path):
+    build_crema_d(tmp_path)
+    (clip,) = crema_d.scan(tmp_path / "AudioWAV")  # the table lies beside this folder
+    assert (clip.label, clip.subject) == ("happy", "1002")
+    assert dict(clip.info) == {
+        "modality": "audio",
+        "take": "1002_IEO_HAP_HI",
+        "statement": "IEO",
+        "intensity": "high",
+        "gender": "female",
+    }
+    for damaged in (b"ActorID,Age\n1002,21\n", b"ActorID,Age,Sex\n1002,21\n", b"ActorID,Sex\n\xff\xfe\n"):
+        (tmp_path / "VideoDemographics.csv").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"VideoDemographics\.csv is damaged"):
+            crema_d.scan(tmp_path)
+
+
+def test_iemocap_speakers_and_labels(tmp_path):
+    build_iemocap(tmp_path)
+    session = tmp_path / "IEMOCAP_full_release/Session1"
+    touch(session, "sentences/wav/Ses01M_impro05a/Ses01M_impro05a_F007.wav")
+    touch(session, "sentences/wav/Ses01M_impro05a/Ses01M_impro05a_MXX0.wav")  # in no list
+    touch(session, "sentences/wav/Ses01M_impro05a/Ses01M_impro05a_M008.wav")
+    turns = iemocap_turn("Ses01M_impro05a_F007", "xxx") + iemocap_turn("Ses01M_impro05a_M008", "dis")
+    (session / "dialog/EmoEvaluation/Ses01M_impro05a.txt").write_text(turns)
+    clips = {clip.path.stem: clip for clip in iemocap.scan(tmp_path)}
+    assert {name: (clip.label, clip.subject) for name, clip in clips.items()} == {
+        "Ses01F_script01_1_F000": ("excited", "Ses01F"),
+        "Ses01F_script01_1_M012": ("frustrated", "Ses01M"),
+        "Ses01M_impro05a_F007": (None, "Ses01F"),
+        "Ses01M_impro05a_M008": ("disgust", "Ses01M"),
+        "Ses01M_impro05a_MXX0": (None, "Ses01M"),
+    }
+    assert dict(clips["Ses01M_impro05a_F007"].info) == {
+        "session": "1",
+        "gender": "female",
+        "scenario": "impro",
+        "dialog": "Ses01M_impro05a",
+    }
+    assert clips["Ses01F_script01_1_M012"].info["scenario"] == "script"
+
+
+@pytest.mark.parametrize(("code", "label"), iemocap.LABELS.items())
+def test_iemocap_emotions_in_four_classes(code, label, tmp_path):
+    dialog = "Ses05M_impro02"
+    touch(
+        tmp_path, f"Session5/sentences/wav/{dialog}/{dialog}_M003.wav", "Session5/dialog/EmoEvaluation/notes.txt"
+    )
+    table = tmp_path / "Session5/dialog/EmoEvaluation" / f"{dialog}.txt"
+    table.write_text(iemocap_turn(f"{dialog}_M003", code).replace("\n", "\r\n"), newline="")
+    (clip,) = iemocap.scan(tmp_path)
+    assert clip.label == label
+    expected = {"ang": 3, "exc": 1, "hap": 1, "neu": 0, "sad": 2}.get(code)  # excited is merged into happy
+    assert place(clip.label, LABEL_SETS["basic4"]) == expected
+
+
+def test_iemocap_without_its_labels(tmp_path):
+    build_iemocap(tmp_path)
+    session = tmp_path / "IEMOCAP_full_release/Session1"
+    table = session / "dialog/EmoEvaluation/Ses01F_script01_1.txt"
+    lines = table.read_text()
+    table.write_text(lines.replace("\texc\t", "\tjoy\t"))
+    with pytest.raises(DataError, match=r"Ses01F_script01_1\.txt: Ses01F_script01_1_F000 .*unknown emotion 'joy'"):
+        iemocap.scan(tmp_path)
+    missing = (
+        r"F000\.wav has no label, as Session1/dialog/EmoEvaluation/Ses01F_script01_1\.txt is missing or empty"
+    )
+    table.write_text("")
+    with pytest.raises(DataError, match=missing):
+        iemocap.scan(tmp_path)
+    table.write_text(lines)
+    with pytest.raises(DataError, match=missing):
+        iemocap.scan(session / "sentences")
+    shutil.rmtree(session / "dialog/EmoEvaluation")
+    with pytest.raises(DataError, match=missing):
+        iemocap.scan(tmp_path)
 
 
 FERPLUS = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
@@ -343,3 +493,35 @@ def test_real_corpora_are_complete(name, folder, clips, subjects, data):
         assert sum(clip.votes is None for clip in found) < 200
     if name in ("fer2013", "ckplus"):
         assert datasets.load_image(found[-1]).shape == (48, 48, 3)
+
+
+def test_fser_counts_of_the_paper(data):
+    """Table 1 of FSER, class by class: nothing but folding fear and boredom gives these numbers."""
+    labels = LABEL_SETS["fser8"]
+    clips = [
+        clip
+        for name in ("ravdess", "emodb", "emovo", "savee")
+        for clip in datasets.scan(name, data / "audio" / name)
+    ]
+    counts = Counter(labels[place(clip.label, labels)] for clip in clips)
+    assert counts == {
+        "angry": 463,
+        "anxious": 405,
+        "calm": 273,
+        "disgust": 382,
+        "happy": 407,
+        "neutral": 379,
+        "sad": 398,
+        "surprised": 336,
+    }
+
+
+def test_four_classes_of_ravdess_leave_calm_out(data):
+    labels = LABEL_SETS["basic4"]
+    places = [place(clip.label, labels) for clip in datasets.scan("ravdess", data / "audio/ravdess")]
+    assert Counter(labels[n] for n in places if n is not None) == {
+        "neutral": 96,
+        "happy": 192,
+        "sad": 192,
+        "angry": 192,
+    }

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from avser.labels import ALIASES, EMOTIONS, FOLDED, LABEL_SETS, canonical, distribution, label_set, place, project
+from avser.labels import (
+    ALIASES,
+    EMOTIONS,
+    FOLDED,
+    FOLDED_IN,
+    LABEL_SETS,
+    canonical,
+    distribution,
+    label_set,
+    place,
+    project,
+)
 from avser.types import ConfigError, DataError
 
 sets = st.sampled_from(sorted(LABEL_SETS))
@@ -25,6 +36,14 @@ def test_sets_hold_distinct_known_emotions_in_one_order():
         assert list(labels) == sorted(labels, key=EMOTIONS.index)
     assert set(ALIASES.values()) | set(FOLDED) | set(FOLDED.values()) <= set(EMOTIONS)
     assert not set(ALIASES) & set(EMOTIONS)
+
+
+def test_a_set_is_known_by_its_emotions():
+    assert len({frozenset(labels) for labels in LABEL_SETS.values()}) == len(LABEL_SETS)
+    assert set(FOLDED_IN) <= set(LABEL_SETS)
+    for name, folds in FOLDED_IN.items():
+        assert not set(folds) & set(LABEL_SETS[name])  # what a set has needs no fold
+        assert set(folds.values()) - {None} <= set(LABEL_SETS[name])
 
 
 @pytest.mark.parametrize("name", EMOTIONS)
@@ -50,6 +69,37 @@ def test_place():
     assert place("calm", LABEL_SETS["ckplus7"]) is None  # which has no neutral either
     assert place("bored", LABEL_SETS["basic7"]) is None
     assert place(None, LABEL_SETS["basic7"]) is None
+
+
+FOLDS = {
+    "anxious": dict.fromkeys(("basic7", "ravdess8", "ferplus8", "ckplus7", "emodb7"), "fearful"),
+    "bored": {"fser8": "calm"},
+    "calm": dict.fromkeys(("basic7", "ferplus8", "emodb7"), "neutral"),
+    "excited": dict.fromkeys(LABEL_SETS, "happy"),
+    "fearful": {"fser8": "anxious"},
+}
+"""Emotion by emotion: into what it folds in which label set. Anything else that is lacking has no place."""
+
+
+@pytest.mark.parametrize("name", EMOTIONS)
+def test_every_fold_of_every_set(name):
+    for labels, emotions in LABEL_SETS.items():
+        expected = name if name in emotions else FOLDS.get(name, {}).get(labels)
+        index = place(name, emotions)
+        assert (None if index is None else emotions[index]) == expected, labels
+        assert place(name, list(emotions)) == index  # as a model's header has them
+
+
+def test_fear_and_anxiety_are_one_class_in_fser():
+    votes = {"fearful": 1, "anxious": 1, "bored": 1, "calm": 1, "guilt": 3, "frustrated": 2}
+    np.testing.assert_allclose(distribution(votes, LABEL_SETS["fser8"]), [0, 0.5, 0, 0, 0, 0.5, 0, 0])
+    np.testing.assert_allclose(distribution(votes, LABEL_SETS["ravdess8"]), [0, 1 / 3, 0, 0, 0, 2 / 3, 0, 0])
+    probs = np.array([0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.05, 0.05])
+    np.testing.assert_allclose(project(probs, LABEL_SETS["fser8"], LABEL_SETS["ravdess8"]), probs)
+    np.testing.assert_allclose(project(probs, LABEL_SETS["ravdess8"], LABEL_SETS["fser8"]), probs)
+    np.testing.assert_allclose(
+        project(probs, LABEL_SETS["fser8"], LABEL_SETS["basic7"]), [0.3, 0.1, 0.1, 0.1, 0.3, 0.05, 0.05]
+    )
 
 
 def test_votes_as_a_distribution():
@@ -78,11 +128,12 @@ def test_projections_are_distributions_and_keep_ratios(data, source, target):
     out = project(probs[None], source, target)[0]
     assert out.shape == (len(target),)
     assert out.sum() == pytest.approx(1)
-    lone = [name for name in source if name in target and name not in ("neutral", "calm")]
+    folded = {target[index] for name in set(source) - set(target) if (index := place(name, target)) is not None}
+    lone = [name for name in source if name in target and name not in folded]
     for a, b in itertools.pairwise(lone):
         ratio = probs[source.index(a)] / probs[source.index(b)]
         assert out[target.index(a)] / out[target.index(b)] == pytest.approx(ratio)
-    for name in set(target) - set(source):
+    for name in set(target) - set(source) - folded:
         assert out[target.index(name)] == 0
 
 
