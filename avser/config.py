@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -25,7 +25,9 @@ class AudioInput(_Section):
         kind: `log_mel`, a spectrogram of the sound's length; `picture`, a spectrogram as a picture of fixed size;
             `features`, one vector of hand-crafted features a sound.
         rate: Hz. n_fft, hop: samples. window: length of the Hann window in samples, None for n_fft.
+        centred: a frame is centred on its time (t hop), or begins there as in TensorFlow.
         bands: `mel` (HTK scale, triangles of height one), or `linear` for all bins of the Fourier transform.
+        slopes: the sides of the triangles are straight over `hz`, or over `mel` as in TensorFlow.
         fmin, fmax: Hz. n_mels: bands.
         power: 2 for the power, 1 for the magnitude spectrogram. offset: what is added before the logarithm.
         trim_db: silence at both ends is cut below this distance to the loudest frame, in dB; None keeps it.
@@ -43,7 +45,9 @@ class AudioInput(_Section):
     n_fft: int = 512
     hop: int = 200
     window: int | None = None
+    centred: bool = True
     bands: Literal["mel", "linear"] = "mel"
+    slopes: Literal["hz", "mel"] = "hz"
     n_mels: int = 64
     fmin: float = 50.0
     fmax: float = 8_000.0
@@ -87,6 +91,9 @@ class Network(_Section):
     mirror: bool = False
 
 
+KIND = "noise|stretch|shift|pitch|picture"
+
+
 class Augment(_Section):
     """Augmentation, applied to training clips only. Zero switches a kind off.
 
@@ -99,7 +106,8 @@ class Augment(_Section):
     share compressed at a low quality.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
     `copies` adds that many varied copies of each training clip once and for all, as some papers do; `copy_kinds`
-    names how they differ: `noise`, `stretch`, `shift`, `pitch` (of the sound), `picture` (shift, zoom and flip).
+    says how the first, the second… differ, and then the first again: by `noise`, `stretch`, `shift`, `pitch` (of
+    the sound), `picture` (shift, zoom and flip), or several one after the other (`stretch+pitch`).
     """
 
     mixup: float = pydantic.Field(0.0, ge=0)
@@ -121,7 +129,7 @@ class Augment(_Section):
     grain: float = 0.0
     jpeg: float = 0.0
     copies: int = pydantic.Field(0, ge=0)
-    copy_kinds: list[Literal["noise", "stretch", "shift", "pitch", "picture"]] = []
+    copy_kinds: list[Annotated[str, pydantic.Field(pattern=rf"^({KIND})(\+({KIND}))*$")]] = []
 
 
 class Training(_Section):
@@ -241,10 +249,10 @@ def members(config: Config) -> list[Config]:
     plain = config.model_copy(update={"ensemble": []})
     found = [plain]
     for number, changes in enumerate(config.ensemble, 2):
-        values = plain.model_dump()
+        values, source = plain.model_dump(), f"{config.name}, member {number} of the ensemble"
         for key, value in changes.items():
-            _place(values, key, value, f"member {number}: {key!r}")
-        member = parse_config(values, f"{config.name}, member {number} of the ensemble")
+            _place(values, key, value, f"{source}: {key!r}")
+        member = parse_config(values, source)
         if other := [key for key in MEMBERS_SHARE if getattr(member, key) != getattr(config, key)]:
             raise ConfigError(f"{config.name}: member {number} of the ensemble may not differ in {other[0]!r}")
         found.append(member)
@@ -278,7 +286,8 @@ def _sentence(error: pydantic.ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {said}" if where else said
     known = _known_keys(first["loc"][:-1])
     close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
