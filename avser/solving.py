@@ -24,7 +24,10 @@ def standardise(network: AudioBranch, config: Config, examples: Sequence[data.Ex
     features = np.zeros((len(examples), len(backbone.centre)), np.float32)
     for index, given in data.batches(config, examples):
         features[index] = backbone.measure(*given).numpy()
-    centre, scale = features.mean(0), features.std(0) + 1e-6
+    centre, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+    # what no training clip varies must not be blown up in a clip that does: a floor, a band above the cutoff
+    scale[scale <= 1e-6 * np.abs(centre)] = 1.0
+    centre, scale = centre.astype(np.float32), scale.astype(np.float32)
     backbone.centre.copy_(torch.from_numpy(centre))
     backbone.scale.copy_(torch.from_numpy(scale))
     return (features - centre) / scale
