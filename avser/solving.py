@@ -9,7 +9,9 @@ import torch
 
 from avser import data
 from avser.config import Config
+from avser.labels import label_set
 from avser.models import AudioBranch
+from avser.types import DataError
 
 
 @torch.no_grad()
@@ -37,25 +39,39 @@ def standardise(network: AudioBranch, config: Config, examples: Sequence[data.Ex
 def fit_discriminant(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> None:
     """Set the standardisation of a closed-form backbone and its classifier, from all examples at once.
 
-    The classifier is a linear discriminant with the covariance shrunk as Ledoit and Wolf (2004) have it.
+    The classifier is a linear discriminant with the covariance shrunk as Ledoit and Wolf (2004) have it. An
+    emotion without a training clip always gets less than those that have some.
+
+    Raises:
+        DataError: all examples are of one emotion.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     features = standardise(network, config, examples)
     targets = np.array([example.target.argmax() for example in examples])
+    if len(np.unique(targets)) < 2:
+        only = label_set(config.labels)[targets[0]]
+        raise DataError(f"{config.name}: all clips to train on are {only}; a discriminant needs two emotions")
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, targets)
     weight, bias = torch.from_numpy(found.coef_).float(), torch.from_numpy(found.intercept_).float()
     if len(found.classes_) == 2:  # scikit-learn then gives only the difference of the two
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     linear = network.head[-1]
-    linear.weight.zero_()
-    linear.bias.fill_(-30.0)  # an emotion without a training clip is never chosen
+    # below the mean of the others whatever the clip: a constant is not, discriminants reach down to any depth
+    linear.weight.copy_(weight.mean(0).expand_as(linear.weight))
+    linear.bias.fill_(float(bias.mean()) - 30.0)
     linear.weight[found.classes_] = weight
     linear.bias[found.classes_] = bias
 
 
+LARGEST_SHARE = 10.0
+"""Where members make no mistake on the validation clips, the likelihood grows with their weights for ever."""
+
+
 def fit_shares(logits: Sequence[np.ndarray], targets: np.ndarray) -> torch.Tensor:
-    """Weights (K,) of the members' log-probabilities with the least negative log-likelihood; none is negative.
+    """Weights (K,) of the members' log-probabilities with the least negative log-likelihood.
+
+    They lie between 0 and `LARGEST_SHARE`.
 
     Args:
         logits: of each member on the same validation clips, (N, C).
@@ -63,14 +79,16 @@ def fit_shares(logits: Sequence[np.ndarray], targets: np.ndarray) -> torch.Tenso
     """
     logs = torch.stack([torch.from_numpy(member).double().log_softmax(-1) for member in logits])  # (K, N, C)
     wanted = torch.from_numpy(targets)
-    raw = torch.full((len(logits),), np.log(1 / len(logits)), dtype=torch.float64, requires_grad=True)
+    first = torch.full((len(logits),), 1 / len(logits) / LARGEST_SHARE, dtype=torch.float64)
+    raw = first.logit().requires_grad_()
     search = torch.optim.LBFGS([raw], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         search.zero_grad()
-        value = torch.nn.functional.cross_entropy((raw.exp().view(-1, 1, 1) * logs).sum(0), wanted)
+        shares = LARGEST_SHARE * raw.sigmoid()
+        value = torch.nn.functional.cross_entropy((shares.view(-1, 1, 1) * logs).sum(0), wanted)
         value.backward()
         return value
 
     search.step(loss)
-    return raw.detach().exp().float()
+    return (LARGEST_SHARE * raw.detach().sigmoid()).float()
