@@ -163,9 +163,9 @@ class CnnLstm(nn.Module):
 class Functionals(nn.Module):
     """Statistics over time of the log-mel and its cepstra, for a linear classifier (cf. Eyben et al. 2010).
 
-    Nine of each band and of each cepstral coefficient: mean, deviation, five percentiles, slope, size of the
-    steps from frame to frame. Nothing is learned by gradient: `centre` and `scale` standardise, and the classifier
-    is a linear discriminant, both computed from all training clips at once.
+    Ten of each band and of each cepstral coefficient: mean, deviation, five percentiles, slope, mean size and
+    deviation of the steps from frame to frame. Nothing is learned by gradient: `centre` and `scale` standardise,
+    and the classifier is a linear discriminant, both computed from all training clips at once.
     """
 
     closed_form = True
@@ -181,7 +181,7 @@ class Functionals(nn.Module):
         self.register_buffer("scale", torch.ones(self.features))
 
     def statistics(self, x: torch.Tensor) -> torch.Tensor:
-        """Nine statistics of each row of (F, T), one kind after the other, (9 F,)."""
+        """Ten statistics of each row of (F, T), one kind after the other, (10 F,)."""
         if x.shape[1] < 3:
             x = torch.nn.functional.pad(x[None], (0, 3 - x.shape[1]), mode="replicate")[0]
         steps = x.diff(dim=1)
