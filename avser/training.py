@@ -50,7 +50,7 @@ def train(
         raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
     if resume and settings.exists() and load_config(settings) != kept:
         raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
-    if config.network.name not in ESTIMATORS:
+    if config.network.name not in ESTIMATORS or config.ensemble:  # estimators cannot be members
         build_model(config)  # what is wrong with the network should not be found after hours of decoding
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
@@ -64,7 +64,8 @@ def train(
         raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
     for index in chosen:
         place = folder / f"fold{index}"
-        if (place / "model.safetensors").exists() or (place / "logits.csv").exists():
+        # the logits are written before the model; only estimators leave no model
+        if (place / ("logits.csv" if config.network.name in ESTIMATORS else "model.safetensors")).exists():
             print(f"{place}: done already")
             continue
         train_fold(config, folds[index], place, f"{config.name} fold {index + 1}/{len(folds)}", str(index))
@@ -96,9 +97,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
     if config.network.name in ESTIMATORS:
         predict = estimators.fit(config, parts["train"])
         for part, file in (("val", "val_logits.csv"), ("test", "logits.csv")):
-            clips = [example.clip for example in parts[part]]
-            logits = predict(parts[part])
-            write_logits(folder / file, LogitTable.of_clips(clips, label_set(config.labels), logits, fold_name))
+            write_logits(folder / file, _table(config, parts[part], predict(parts[part]), fold_name))
         return
     if config.ensemble:
         network = _train_members(config, fold, folder, title, fold_name, parts)
@@ -158,7 +157,7 @@ def _train_members(
 
 
 def _finish(config, fold, folder, fold_name, network, parts) -> None:
-    val = logit_table(config, network, parts["val"], fold_name)
+    val = _table(config, parts["val"], data.run_network(network, config, parts["val"]), fold_name)
     temperature = metrics.fit_temperature(val.logits, val.targets)
     write_logits(folder / "val_logits.csv", val)
     counts = sum(example.target for example in parts["train"]) + 1e-3
@@ -174,7 +173,7 @@ def _finish(config, fold, folder, fold_name, network, parts) -> None:
         "log_prior": [round(float(x), 4) for x in np.log(counts / counts.sum())],
     }
     if parts["test"]:
-        table = logit_table(config, network, parts["test"], fold_name)
+        table = _table(config, parts["test"], data.run_network(network, config, parts["test"]), fold_name)
         write_logits(folder / "logits.csv", table)
         meta["metrics"]["test"] = metrics.report(
             table.logits / temperature, table.targets, table.classes, subjects=table.subjects
@@ -182,10 +181,9 @@ def _finish(config, fold, folder, fold_name, network, parts) -> None:
     checkpoint.save_branch(folder / "model.safetensors", network, config, meta)
 
 
-def logit_table(config: Config, network: torch.nn.Module, examples: list[data.Example], fold: str) -> LogitTable:
-    """The branch's logits for each example, in order."""
+def _table(config: Config, examples: Sequence[data.Example], logits: np.ndarray, fold: str) -> LogitTable:
     clips = [example.clip for example in examples]
-    return LogitTable.of_clips(clips, label_set(config.labels), data.run_network(network, config, examples), fold)
+    return LogitTable.of_clips(clips, label_set(config.labels), logits, fold, pooled=len(config.corpora) > 1)
 
 
 def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
