@@ -130,8 +130,17 @@ def print_report(report: metrics.Report, title: str, out: Console | None = None)
     for column in ("", *report.labels, "recall"):
         table.add_column(column, justify="right")
     for label, counts, recall in zip(report.labels, report.confusion, report.recalls, strict=True):
-        table.add_row(label, *(str(int(x)) for x in counts), "–" if np.isnan(recall) else f"{recall:.2f}")
+        table.add_row(label, *(str(int(x)) for x in counts), _figure(recall))
     out.print(table)
+    table = Table("", "precision", "recall", "F1", "ROC-AUC")
+    columns = (report.precisions, report.recalls, report.f1s, report.roc_aucs)
+    for label, *figures in zip(report.labels, *columns, strict=True):
+        table.add_row(label, *map(_figure, figures))
+    out.print(table)
+
+
+def _figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
 
 
 def print_trials(trials: Sequence[Trial]) -> None:
@@ -195,10 +204,14 @@ def _show(table: LogitTable, genders: Sequence[str] | None, labels: str | None, 
     if labels is not None:
         table, genders = table.project(label_set(labels)), None
     report = table.report(genders)
+    parts = {name: part.report() for name, part in table.by_corpus().items()}
     if as_json:
-        print(json.dumps(report.to_dict(), indent=1))
-    else:
-        print_report(report, title)
+        corpora = {"corpora": {name: part.to_dict() for name, part in parts.items()}} if parts else {}
+        print(json.dumps({**report.to_dict(), **corpora}, indent=1))
+        return
+    print_report(report, title)
+    for name, part in parts.items():
+        print(f"{name}: UAR {part.uar:.3f}, accuracy {part.accuracy:.3f} on {part.n} clips")
 
 
 def print_models() -> None:

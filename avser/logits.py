@@ -46,11 +46,17 @@ class LogitTable:
             )
 
     @classmethod
-    def of_clips(cls, clips: Sequence[Clip], classes: Sequence[str], logits: np.ndarray, fold: str) -> LogitTable:
-        """The table of one fold: logits (N, C) of its clips, whose labels have a place in the classes."""
+    def of_clips(
+        cls, clips: Sequence[Clip], classes: Sequence[str], logits: np.ndarray, fold: str, pooled: bool = False
+    ) -> LogitTable:
+        """The table of one fold: logits (N, C) of its clips, whose labels have a place in the classes.
+
+        Args:
+            pooled: clips of several corpora: a subject is then "corpus/subject", as two may bear the same name.
+        """
         return cls(
             clips=[clip.name for clip in clips],
-            subjects=[clip.subject or "" for clip in clips],
+            subjects=[_subject(clip, pooled) for clip in clips],
             folds=[fold] * len(clips),
             labels=[classes[place(clip.label, classes)] for clip in clips],
             classes=tuple(classes),
@@ -95,6 +101,19 @@ class LogitTable:
         subjects = self.subjects if any(self.subjects) else None
         return report(self.logits, self.targets, self.classes, subjects=subjects, genders=genders)
 
+    def by_corpus(self) -> dict[str, LogitTable]:
+        """The rows of each corpus by its name, where several are pooled; else nothing."""
+        corpora = [subject.partition("/")[0] if "/" in subject else "" for subject in self.subjects]
+        names = sorted(set(corpora) - {""})
+        return {name: self.rows([i for i, corpus in enumerate(corpora) if corpus == name]) for name in names}
+
+    def rows(self, chosen: Sequence[int]) -> LogitTable:
+        """Some of the rows, by number."""
+        columns = {
+            name: [getattr(self, name)[i] for i in chosen] for name in ("clips", "subjects", "folds", "labels")
+        }
+        return LogitTable(**columns, classes=self.classes, logits=self.logits[list(chosen)])
+
     def genders(self, clips: Iterable[Clip]) -> list[str] | None:
         """Gender of each row, "" where it is not known, from clips that hold it; None if no row has one."""
         known = {clip.name: clip.info.get("gender", "") for clip in clips}
@@ -116,6 +135,10 @@ class LogitTable:
             classes=tuple(classes),
             logits=np.log(np.maximum(probs, 1e-12)),
         )
+
+
+def _subject(clip: Clip, pooled: bool) -> str:
+    return f"{clip.corpus}/{clip.subject or ''}" if pooled else clip.subject or ""
 
 
 def write_logits(path: Path, table: LogitTable) -> None:

@@ -62,16 +62,22 @@ def roc_auc(probs: np.ndarray, targets: np.ndarray) -> float:
 
     Give probabilities: raw logits do not rank samples against one another.
     """
+    areas = roc_aucs(probs, targets)
+    return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
+
+
+def roc_aucs(probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class against the rest, (C,); NaN where there is only one side."""
     probs, targets = _checked(probs, targets)
-    areas = []
+    areas = np.full(probs.shape[1], np.nan)
     for column in np.unique(targets):
         positive = targets == column
         n, m = positive.sum(), (~positive).sum()
         if m:
             _, rank_of, ties = np.unique(probs[:, column], return_inverse=True, return_counts=True)
             ranks = (np.cumsum(ties) - (ties - 1) / 2)[rank_of]  # (N,) from 1, ties share their mean
-            areas.append((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
-    return float(np.mean(areas)) if areas else float("nan")
+            areas[column] = (ranks[positive].sum() - n * (n + 1) / 2) / (n * m)
+    return areas
 
 
 def ece(probs: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
@@ -151,7 +157,7 @@ class Report:
         labels: names of the classes.
         n, subjects: number of samples, and of subjects where they are known.
         uar_interval, accuracy_interval: 95 %, see `bootstrap`.
-        recalls: (C,) recall of each class.
+        recalls, precisions, f1s, roc_aucs: (C,) of each class, NaN where it does not occur.
         confusion: (C, C) counts, row true, column predicted.
         genders: of each gender its number of samples `n`, `uar`, `accuracy` and `recalls`.
     """
@@ -168,13 +174,17 @@ class Report:
     ece: float
     nll: float
     recalls: np.ndarray
+    precisions: np.ndarray
+    f1s: np.ndarray
+    roc_aucs: np.ndarray
     confusion: np.ndarray
     genders: Mapping[str, Mapping[str, float | int | np.ndarray]] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         """The report as plain values for JSON: recalls by label, NaN as None, four decimals."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["recalls"] = dict(zip(self.labels, self.recalls, strict=True))
+        for name in ("recalls", "precisions", "f1s", "roc_aucs"):
+            values[name] = dict(zip(self.labels, values[name], strict=True))
         values["genders"] = {
             gender: {**figures, "recalls": dict(zip(self.labels, figures["recalls"], strict=True))}
             for gender, figures in self.genders.items()
@@ -202,6 +212,7 @@ def report(
     if logits.shape[1] != len(labels):
         raise DataError(f"the logits have {logits.shape[1]} classes, but {len(labels)} labels are given")
     probs = softmax(logits)
+    counts = confusion(probs, targets)
     by_gender = {}
     for gender in sorted({g for g in genders or () if g}):
         chosen = np.array([g == gender for g in genders])
@@ -225,7 +236,10 @@ def report(
         ece=ece(probs, targets),
         nll=nll(logits, targets),
         recalls=recalls(probs, targets),
-        confusion=confusion(probs, targets),
+        precisions=_ratio(np.diag(counts), counts.sum(0)),
+        f1s=_ratio(2 * np.diag(counts), counts.sum(0) + counts.sum(1)),
+        roc_aucs=roc_aucs(probs, targets),
+        confusion=counts,
         genders=by_gender,
     )
 

@@ -1,0 +1,166 @@
+"""Every picture: confusion tables, ROC curves, training curves, maps of what a network saw. PNG by matplotlib."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avser import metrics
+from avser.files import replacing
+from avser.logits import LogitTable
+from avser.types import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "neutral": "#777777",
+    "calm": "#56b4e9",
+    "happy": "#f0e442",
+    "sad": "#0072b2",
+    "angry": "#d55e00",
+    "fearful": "#cc79a7",
+    "disgust": "#009e73",
+    "surprised": "#e69f00",
+    "contempt": "#999933",
+    "bored": "#332288",
+}
+"""One colour an emotion, told apart by colour-blind people (Okabe and Ito 2008, two by Tol)."""
+
+
+def confusion(path: Path, table: LogitTable, title: str) -> None:
+    """Shares of each true class (rows) by predicted class, with the counts."""
+    report = table.report()
+    counts = report.confusion
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 1.6 + 0.62 * len(report.labels)
+    figure, axes = _figure(size + 0.8, size)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = shares[row, column] > 0.55
+            text = f"{shares[row, column]:.2f}\n{count}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    axes.set_xticks(range(len(report.labels)), report.labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(report.labels)), report.labels)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"{title}\nUAR {report.uar:.3f}, accuracy {report.accuracy:.3f}, {report.n} clips", fontsize=9)
+    _save(figure, path)
+
+
+def roc(path: Path, table: LogitTable, title: str) -> None:
+    """ROC curve of each class against the rest."""
+    probs, targets = metrics.softmax(table.logits), table.targets
+    areas = metrics.roc_aucs(probs, targets)
+    figure, axes = _figure(5, 4.6)
+    axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
+    for index, label in enumerate(table.classes):
+        if np.isfinite(areas[index]):
+            true = (targets == index)[np.argsort(-probs[:, index], kind="stable")]
+            hits, alarms = np.cumsum(true) / true.sum(), np.cumsum(~true) / (~true).sum()
+            axes.plot(
+                [0, *alarms],
+                [0, *hits],
+                color=COLOURS.get(label),
+                label=f"{label} {areas[index]:.3f}",
+                linewidth=1.4,
+            )
+    axes.set(xlabel="false positives", ylabel="true positives", xlim=(0, 1), ylim=(0, 1.01))
+    axes.legend(fontsize=8, loc="lower right", title="area", title_fontsize=8)
+    axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def curves(path: Path, folder: Path, title: str) -> None:
+    """Loss and validation figures over the epochs, from the logs of a fold.
+
+    Raises:
+        DataError: the folder holds no log of training.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    for log in sorted(folder.glob("metrics*.csv"), key=lambda log: log.stat().st_mtime):
+        with log.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                values = {key: float(value) for key, value in row.items() if value and key != "step"}
+                rows.setdefault(int(values.pop("epoch")), {}).update(values)
+    if not rows:
+        raise DataError(f"{folder}: holds no metrics.csv to draw; give the folder of a trained fold")
+    figure, axes = _figure(6, 3.8)
+    for key, colour in (("val_accuracy", "#0072b2"), ("val_uar", "#009e73")):
+        seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
+        axes.plot([epoch + 1 for epoch in seen], [rows[epoch][key] for epoch in seen], color=colour, label=key)
+    axes.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
+    losses = axes.twinx()
+    for key, colour in (("loss", "#d55e00"), ("val_nll", "#e69f00")):
+        seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
+        values = [rows[epoch][key] for epoch in seen]
+        losses.plot([epoch + 1 for epoch in seen], values, color=colour, label=key, linestyle="--")
+    losses.set_ylabel("loss (dashed)")
+    lines = [*axes.get_lines(), *losses.get_lines()]
+    axes.legend(lines, [line.get_label() for line in lines], fontsize=8, loc="center right")
+    axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def activations(path: Path, features: np.ndarray, labels: Sequence[str], title: str, seed: int = 0) -> None:
+    """Two-dimensional map of features (N, D) by t-SNE (van der Maaten and Hinton 2008), coloured by label.
+
+    Raises:
+        DataError: there are fewer than five samples.
+    """
+    from sklearn.manifold import TSNE
+
+    if len(features) < 5:
+        raise DataError(f"a map needs at least five clips, there are {len(features)}")
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    places = TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(
+        np.asarray(features, np.float32)
+    )
+    figure, axes = _figure(6, 5)
+    for label in dict.fromkeys(labels):
+        chosen = np.array([name == label for name in labels])
+        axes.scatter(*places[chosen].T, s=10, color=COLOURS.get(label), label=label, alpha=0.8)
+    axes.set(xticks=[], yticks=[])
+    axes.legend(fontsize=8)
+    axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def bars(path: Path, figures: Mapping[str, tuple[float, float, float]], title: str, measure: str = "UAR") -> None:
+    """Figures with their intervals, one line each: name to (figure, low, high)."""
+    names = list(figures)
+    figure, axes = _figure(6.5, 1 + 0.32 * len(names))
+    values, lows, highs = (np.array([figures[name][index] for name in names]) for index in range(3))
+    rows = np.arange(len(names))[::-1]
+    axes.errorbar(values, rows, xerr=[values - lows, highs - values], fmt="o", color="#0072b2", capsize=3)
+    axes.set_yticks(rows, names)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set(xlabel=f"{measure}, 95 % interval")
+    axes.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"pictures need matplotlib, which does not load ({error}): pip install 'avser[train]'"
+        ) from None
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        with replacing(Path(path)) as temporary:
+            figure.savefig(temporary, format="png")
+    except OSError as error:
+        raise DataError(
+            f"cannot write the picture {path} ({error.strerror or error}): choose another place"
+        ) from None
