@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from avser import augment, data, metrics, torchlibs
 from avser.config import Config
 from avser.models import build_model
-from avser.types import Clip
+from avser.types import Clip, ConfigError
 
 lightning = torchlibs.import_lightning()
 
@@ -29,6 +29,9 @@ class SideTasks(torch.nn.Module):
     """Heads for other facts of the training clips, so that the features learn what else is in a voice.
 
     A clip of which a fact is not known has nothing to learn there.
+
+    Raises:
+        ConfigError: of no clip the fact is known.
     """
 
     def __init__(self, clips: Sequence[Clip], tasks: Sequence[str], features: int) -> None:
@@ -38,6 +41,11 @@ class SideTasks(torch.nn.Module):
         for task in tasks:
             facts = [clip.corpus if task == "corpus" else clip.info.get(task) for clip in clips]
             values = sorted({fact for fact in facts if fact is not None})
+            if not values:
+                known = sorted({"corpus", *(fact for clip in clips for fact in clip.info)})
+                raise ConfigError(
+                    f"training.side_tasks: no training clip tells its {task!r}; they tell {', '.join(known)}"
+                )
             columns.append(torch.tensor([[float(fact == value) for value in values] for fact in facts]))
             self.sizes.append(len(values))
         self.register_buffer("facts", torch.cat(columns, 1), persistent=False)  # (clips, sum of sizes)
@@ -122,7 +130,11 @@ class BranchModule(lightning.LightningModule):
         if settings.schedule == "onecycle":
             rise = max(0.2, 1.5 / (total + 1))  # a rise of exactly one step would be a division by zero
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.lr, total_steps=total + 1, pct_start=rise
+                optimizer,
+                settings.lr,
+                total_steps=total + 1,
+                pct_start=rise,
+                cycle_momentum=settings.optimizer not in ("rmsprop", "adagrad"),  # they are without momentum
             )
         elif settings.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
