@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from avser.config import AudioInput, load_config, parse_config
+from avser import inputs
+from avser.config import MEMBERS_SHARE, AudioInput, load_config, members, parse_config
+from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.models import build_model
 from avser.types import ConfigError
@@ -80,7 +83,7 @@ def test_a_config_cannot_be_changed(write):
         ("training.epochs=0", "training.epochs: .*greater than or equal to 1"),
         ("training.epochs=many", "training.epochs: .*integer"),
         ("training.lr=0", "training.lr: .*greater than 0"),
-        ("training.optimizer=lion", "training.optimizer: .*'adamw', 'adam' or 'sgd'"),
+        ("training.optimizer=lion", "training.optimizer: .*'adamw', 'adam', 'sgd', 'rmsprop' or 'adagrad'"),
         ("training.label_smoothing=1", "training.label_smoothing: .*less than 1"),
         ("network.dropout=-0.1", "network.dropout: "),
         ("branch=video", "branch: .*'audio' or 'face'"),
@@ -147,18 +150,112 @@ def test_a_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_loads_and_its_model_runs(path):
     config = load_config(path)
-    network = build_model(config).eval()
-    with torch.inference_mode():
-        if config.branch == "audio":
-            logits = network(torch.randn(1, 1, config.audio.n_mels, 80))
-        else:
-            size = config.face.size
-            logits = network(torch.rand(1, 2, 3, size, size), torch.ones(1, 2, dtype=torch.bool))
-    assert logits.shape == (1, len(label_set(config.labels)))
+    if config.network.name in ESTIMATORS:  # which are no networks
+        assert config.audio.kind == "features"
+    else:
+        given = sound(config.audio) if config.branch == "audio" else pictures(config.face.size)
+        with torch.inference_mode():
+            logits = build_model(config).eval()(*given)
+        assert logits.shape == (1, len(label_set(config.labels)))
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert 5 <= len(lines) <= 25  # a config holds only what differs
+
+
+def sound(params: AudioInput) -> tuple[torch.Tensor, torch.Tensor]:
+    """What an audio network gets of one second of noise."""
+    if params.kind == "features":
+        pytest.importorskip("librosa")
+    samples = 0.1 * np.random.default_rng(0).normal(size=params.rate).astype(np.float32)
+    made = torch.from_numpy(inputs.prepare(samples, params))
+    return inputs.batch(made[None], torch.tensor([len(made)]), params)
+
+
+def pictures(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(1, 2, 3, size, size), torch.ones(1, 2, dtype=torch.bool)
 
 
 def test_there_are_shipped_configs():
     branches = {load_config(path).branch for path in CONFIGS}
     assert branches == {"audio", "face"}
+
+
+# Ensembles
+
+
+def test_members_differ_in_the_keys_they_name(write):
+    text = (
+        MINIMAL
+        + """
+seed: 4
+ensemble:
+  - {seed: 5}
+  - {network.options.hidden: 16, training.epochs: 5}
+  - {network: {name: functionals}}
+"""
+    )
+    config = load_config(write(text), ["network.dropout=0.1", "network.options={layers: 2}"])
+    first, second, third, fourth = members(config)
+    assert first == config.model_copy(update={"ensemble": []})
+    assert second == first.model_copy(update={"seed": 5})
+    assert third.network.options == {"layers": 2, "hidden": 16}  # a dotted key reaches inside
+    assert (third.network.name, third.network.dropout, third.training.epochs) == ("cnn_lstm", 0.1, 5)
+    assert (fourth.network.name, fourth.network.options, fourth.network.dropout) == ("functionals", {}, 0.3)
+    assert config.network.options == {"layers": 2}  # one member leaves the others as they are
+    assert members(first) == [first]
+
+
+def test_an_ensemble_survives_plain_values(write):
+    config = load_config(write(MINIMAL + "ensemble: [{network.options.hidden: 16}, {seed: 1}]"))
+    again = parse_config(config.model_dump(mode="json"), "header")
+    assert again == config
+    assert members(again) == members(config)
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("{network.optons: {}}", r"unknown key 'network.optons'; did you mean 'options'\?"),
+        ("{sed: 1}", r"unknown key 'sed'; did you mean 'seed'\?"),
+        ("{seed.deeper: 1}", "'seed.deeper': 'seed' holds no further settings"),
+        ("{training.epochs: 0}", "training.epochs: .*greater than or equal to 1"),
+        ("{network: {}}", "network.name: Field required"),
+    ],
+)
+def test_a_member_that_is_not_valid_is_one_sentence_that_names_it(write, member, message):
+    config = load_config(write(MINIMAL + f"ensemble: [{{seed: 1}}, {member}]"))
+    for refused in (members, build_model):
+        with pytest.raises(ConfigError, match=rf"^mine, member 3 of the ensemble: {message}") as caught:
+            refused(config)
+        assert "\n" not in str(caught.value)
+
+
+OTHERWISE = {
+    "branch": "face",
+    "labels": "ferplus8",
+    "corpora": [],
+    "protocol": "final",
+    "exclude": ["emodb/03"],
+    "validation": 3,
+    "audio.n_mels": 32,
+    "split_seed": 1,
+}
+
+
+@pytest.mark.parametrize(("key", "value"), OTHERWISE.items())
+def test_members_share_data_split_and_input(write, key, value):
+    config = load_config(write(MINIMAL)).model_copy(update={"ensemble": [{key: value}]})
+    with pytest.raises(ConfigError, match=f"member 2 of the ensemble may not differ in '{key.split('.')[0]}'"):
+        members(config)
+
+
+def test_what_members_share_is_tested():
+    assert {key.split(".")[0] for key in OTHERWISE} == set(MEMBERS_SHARE)
+
+
+@pytest.mark.parametrize("override", ["ensemble=[{seed: 1}]", "training.side_tasks=[gender]"])
+def test_what_is_for_voices_only(write, override):
+    face = ["branch=face", "network.name=resnet_face"]
+    what = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"mine.yaml: {what}: is for the audio branch only$"):
+        load_config(write(MINIMAL), [*face, override])
+    load_config(write(MINIMAL), [override])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from avser import checkpoint
 from avser.config import Config, parse_config
 from avser.labels import LABEL_SETS
-from avser.models import AudioBranch, FaceBranch, build_model
-from avser.models.audio import AUDIO_BACKBONES
+from avser.models import AudioBranch, AudioEnsemble, FaceBranch, build_model
+from avser.models.audio import AUDIO_BACKBONES, Functionals
 from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
 from avser.types import ConfigError
 
@@ -183,6 +184,128 @@ def test_no_lengths_mean_all_of_it(name):
     mel = torch.randn(2, 1, 64, 50)
     with torch.inference_mode():
         torch.testing.assert_close(network(mel), network(mel, torch.tensor([50, 50])), rtol=1e-4, atol=1e-5)
+
+
+# Time derivatives as further channels
+
+
+@pytest.mark.parametrize("name", ["resnet_attention", "cnn_lstm"])
+def test_derivatives_are_further_channels_of_the_first_layer(name):
+    plain = make("audio", name)
+    rich = make("audio", name, options={**TINY[name], "deltas": True})
+    state = plain.state_dict()
+    first = "backbone.front.body.0.weight"
+    assert rich.state_dict()[first].shape[1] == 3 * state[first].shape[1]
+    x, lengths = inputs("audio")
+    with torch.inference_mode():
+        assert rich(x, lengths).shape == (3, CLASSES)
+        # without a weight on them, they change nothing
+        widened = torch.cat([state[first], torch.zeros_like(state[first]).repeat(1, 2, 1, 1)], 1)
+        rich.load_state_dict({**state, first: widened})
+        torch.testing.assert_close(rich(x, lengths), plain(x, lengths), rtol=1e-4, atol=1e-5)
+        rich.state_dict()[first][:, 1:] = 1.0
+        assert not torch.allclose(rich(x, lengths), plain(x, lengths), atol=1e-3)
+
+
+# Functionals in closed form
+
+
+def statistics(x: np.ndarray) -> np.ndarray:
+    """Mean, deviation, percentiles, slope over [-1, 1], size and deviation of the steps of (F, T), (10 F,)."""
+    steps = np.diff(x, axis=1)
+    slope = np.polyfit(np.linspace(-1, 1, x.shape[1]), x.T, 1)[0]
+    percentiles = np.percentile(x, [5, 25, 50, 75, 95], axis=1)
+    return np.concatenate([x.mean(1), x.std(1), *percentiles, slope, np.abs(steps).mean(1), steps.std(1)])
+
+
+@pytest.mark.parametrize("steps", [3, 4, 50])
+def test_functionals_agree_with_numpy(steps):
+    fft = pytest.importorskip("scipy.fft")
+    network = Functionals(n_mels=20, cepstra=7)
+    mel = torch.randn(1, 1, 20, steps)
+    cepstra = fft.dct(mel[0, 0].numpy(), axis=0, norm="ortho")[:7]
+    expected = np.concatenate([statistics(mel[0, 0].numpy()), statistics(cepstra)])
+    assert network.features == len(expected)
+    np.testing.assert_allclose(network.measure(mel)[0], expected, rtol=1e-4, atol=1e-5)
+    network.centre.fill_(2.0)
+    network.scale.fill_(4.0)
+    np.testing.assert_allclose(network(mel)[0], (expected - 2) / 4, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 30])
+def test_padding_never_changes_functionals(length):
+    network = Functionals()
+    mel = torch.randn(2, 1, 64, 40)
+    mel[1, ..., length:] = 1e3
+    with torch.inference_mode():
+        together = network(mel, torch.tensor([40, length]))
+        alone = [network(mel[:1]), network(mel[1:, ..., :length])]
+    assert together.isfinite().all()
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    if length == 1:  # one frame does not move
+        bands = together[1, : 64 * 10].view(10, 64)
+        torch.testing.assert_close(bands[[1, 7, 8, 9]], torch.zeros(4, 64), rtol=0, atol=1e-5)
+        torch.testing.assert_close(bands[[0, 2, 3, 4, 5, 6]], mel[1, 0, :, :1].T.expand(6, -1))
+
+
+# Ensembles
+
+
+def make_ensemble(*names: str) -> tuple[AudioEnsemble, Config]:
+    """An ensemble whose batch norms have seen something, of backbones by name, and its config."""
+    config = make_config("audio", names[0])
+    others = [{"network": {"name": name, "options": TINY.get(name, {})}} for name in names[1:]]
+    config = config.model_copy(update={"ensemble": others})
+    ensemble = build_model(config)
+    with torch.no_grad():
+        ensemble(*inputs("audio", 8))
+    return ensemble.eval(), config
+
+
+def test_two_members_by_hand():
+    class Says(torch.nn.Module):
+        def __init__(self, *probs: float) -> None:
+            super().__init__()
+            self.logits = torch.tensor([probs]).log() + 3.0  # logits need not be normalised
+
+        def forward(self, mel, lengths=None):
+            return self.logits
+
+    ensemble = AudioEnsemble([Says(0.7, 0.2, 0.1), Says(0.25, 0.5, 0.25)])
+    x = torch.zeros(1)
+    torch.testing.assert_close(ensemble.shares, torch.tensor([0.5, 0.5]))
+    for shares in ((0.5, 0.5), (0.25, 0.75), (1.2, 0.9)):
+        ensemble.shares.copy_(torch.tensor(shares))
+        a, b = shares
+        expected = torch.tensor([0.7**a * 0.25**b, 0.2**a * 0.5**b, 0.1**a * 0.25**b])
+        torch.testing.assert_close(ensemble(x).exp()[0], expected / expected.sum())
+    ensemble.shares.zero_()
+    torch.testing.assert_close(ensemble(x).exp()[0], torch.full((3,), 1 / 3))
+
+
+@every_audio_backbone
+def test_an_ensemble_with_one_say_is_that_member(name):
+    ensemble, _ = make_ensemble("resnet_attention", name)
+    x = inputs("audio")
+    with torch.inference_mode():
+        for number in (0, 1):
+            ensemble.shares.copy_(torch.eye(2)[number])
+            expected = ensemble.members[number](*x).log_softmax(1)
+            torch.testing.assert_close(ensemble(*x), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ensemble(*x).exp().sum(1), torch.ones(3))
+
+
+@every_audio_backbone
+def test_a_file_gives_the_same_ensemble_back(name, tmp_path):
+    ensemble, config = make_ensemble(name, "functionals", name)
+    ensemble.shares.copy_(torch.tensor([0.2, 0.9, 0.3]))
+    meta = {"labels": list(LABEL_SETS["basic7"])}
+    checkpoint.save_branch(tmp_path / "a.safetensors", ensemble, config, meta)
+    loaded = checkpoint.load(tmp_path / "a.safetensors").branches["audio"]
+    assert loaded.config == config
+    x = inputs("audio")
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(*x), ensemble(*x), rtol=0, atol=0)
 
 
 # Faces: what is masked
