@@ -148,3 +148,21 @@ def project(probs: np.ndarray, source: Sequence[str], target: Sequence[str]) -> 
             matrix[row, column] = 1.0
     out = np.asarray(probs, np.float64) @ matrix  # (..., C')
     return out / np.maximum(out.sum(-1, keepdims=True), 1e-12)
+
+
+CATEGORIES: dict[str, dict[str, str]] = {
+    "basic4": {"happy": "positive", "neutral": "positive", "sad": "negative", "angry": "negative"}
+}
+"""Coarser categories of the emotions of a label set, where a paper gives them (spectrogram CNN-2D on RAVDESS)."""
+
+
+def category(label: str, labels: Sequence[str]) -> str | None:
+    """The coarser category of an emotion among those of a model; None where its label set has none.
+
+    >>> category("sad", ("neutral", "happy", "sad", "angry")), category("sad", LABEL_SETS["basic7"])
+    ('negative', None)
+    """
+    for name, categories in CATEGORIES.items():
+        if set(labels) == set(LABEL_SETS[name]):
+            return categories[label]
+    return None

@@ -12,6 +12,7 @@ import torch
 from avser import checkpoint, media
 from avser.branches import Face, Progress, Voice, listen, look
 from avser.checkpoint import Checkpoint
+from avser.labels import category
 from avser.metrics import log_softmax
 from avser.models.fusion import Calibration, FusionRule, Mean
 from avser.types import ConfigError, MediaInfo, ModelError, Prediction, Result
@@ -173,6 +174,7 @@ class Recognizer:
             modalities={name: np.exp(said[name]) for name in names if name in said},
             weights={name: weight for name, weight in zip(names, weights, strict=True) if name in said},
             face_frames=frames,
+            category=category(self.labels[int(probs.argmax())], self.labels),
         )
 
 

@@ -161,6 +161,7 @@ class Prediction:
         weights: share of each present modality in the fused distribution, summing to 1.
         reason: why `label` is None.
         face_frames: frames of the window in which the face was seen.
+        category: positive or negative, where the model's emotions are sorted so (see `labels.category`).
     """
 
     start: float
@@ -172,6 +173,7 @@ class Prediction:
     weights: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
     face_frames: int = 0
+    category: str | None = None
 
     @property
     def confidence(self) -> float | None:
@@ -224,6 +226,7 @@ class Result:
           start, end    float   s
           track         int|null     face track
           label         str|null     null: avser abstains, see reason
+          category      str|null     positive | negative, of models of four emotions; else null
           confidence    float|null   probability of the label
           probs         {emotion: float}|null   fused distribution
           modalities    {"audio"|"face": {emotion: float}}   those that were present
@@ -251,6 +254,7 @@ class Result:
             "end": round(p.end, 3),
             "track": p.track,
             "label": p.label,
+            "category": p.category,
             "confidence": None if p.confidence is None else round(p.confidence, 4),
             "probs": None if p.probs is None else _named(self.labels, p.probs),
             "modalities": {name: _named(self.labels, probs) for name, probs in p.modalities.items()},

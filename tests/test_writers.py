@@ -37,6 +37,7 @@ HAPPY = {
     "end": 3.0,
     "track": 1,
     "label": "happy",
+    "category": None,
     "confidence": 0.7,
     "probs": {"neutral": 0.1, "happy": 0.7, "sad": 0.2},
     "modalities": {
@@ -73,6 +74,7 @@ GOLDEN = {
             "end": 4.0,
             "track": None,
             "label": None,
+            "category": None,
             "confidence": None,
             "probs": None,
             "modalities": {},
