@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from avser import data, datasets, metrics
+from avser.checkpoint import Branch
 from avser.labels import place
 from avser.logits import LogitTable
 from avser.recognizer import Recognizer
@@ -21,6 +23,7 @@ Bar = Callable[[Iterable[Clip]], Iterable[Clip]]
 class Evaluation:
     """Logits of a model on clips, who they are of, and a sentence for each clip that gave none."""
 
+    clips: list[Clip]
     table: LogitTable
     genders: list[str] | None
     left_out: list[str]
@@ -60,7 +63,34 @@ def evaluate(
         table, left_out = _pictures(model, clips, progress)
     else:
         table, left_out = _media(model, clips, modality, progress)
-    return Evaluation(table, table.genders(clips), left_out, restricted)
+    return Evaluation(clips, table, table.genders(clips), left_out, restricted)
+
+
+def activations(branch: Branch, clips: Sequence[Clip]) -> tuple[np.ndarray, list[str]]:
+    """What a classifier sees of each clip, (N, D), and the clips' emotions; of an ensemble, its first member.
+
+    Raises:
+        DataError: the clips are videos for a face branch, which sees their frames one by one.
+    """
+    examples, _ = data.load_examples(branch.config, clips)
+    if branch.config.branch == "face" and any(len(example.inputs) != 1 for example in examples):
+        raise DataError("a map of activations needs pictures or sounds, these clips are videos")
+    network = getattr(branch.network, "members", [branch.network])[0]
+    seen: list[np.ndarray] = []
+    hook = network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].float().numpy()))
+    features = None
+    try:
+        with torch.inference_mode():
+            for index, given in data.batches(branch.config, examples):
+                network(*given)
+                rows = seen.pop()
+                if features is None:
+                    features = np.zeros((len(examples), rows.shape[1]), np.float32)
+                features[index] = rows
+                seen.clear()
+    finally:
+        hook.remove()
+    return features, [example.clip.label for example in examples]
 
 
 def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:

@@ -131,6 +131,7 @@ def train(
     outcome = training.train(settings, data_root, output, resume)
     if outcome.report:
         console.print_report(outcome.report, f"{settings.name}, {settings.protocol}, held-out clips")
+    console.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol}")
     typer.echo(f"models and logits are in {outcome.folder}")
 
 
@@ -147,17 +148,34 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV for the logits of each clip.")] = None,
     from_logits: Annotated[Path | None, typer.Option(help="Measure a CSV of logits instead.")] = None,
     labels: Annotated[str | None, typer.Option(help="Label set to measure in, for instance basic7.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for pictures: confusion, ROC curves, and with MODEL a t-SNE map.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure a model on a labelled corpus, or recompute figures from a file of logits."""
     from avser import console
 
     if from_logits is not None:
-        console.report_logits(from_logits, labels, as_json)
+        console.report_logits(from_logits, labels, plots, as_json)
     elif model is None or corpus is None or root is None:
         raise typer.BadParameter("give MODEL with --corpus and --root, or --from-logits FILE")
     else:
-        console.evaluate(model, corpus, root, only or [], modality, output, labels, as_json)
+        console.evaluate(model, corpus, root, only or [], modality, output, labels, plots, as_json)
+
+
+@app.command()
+def import_yamnet(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="yamnet.h5, a SavedModel folder, or an archive .npz of its layers."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("yamnet.safetensors"),
+) -> None:
+    """Take over YAMNet's published weights, for the network yamnet_lstm and for embeddings."""
+    from avser import yamnet_import
+
+    typer.echo(f"YAMNet's weights are in {yamnet_import.import_yamnet(source, output)}")
 
 
 @app.command()

@@ -33,6 +33,10 @@ COLOURS = {
     "surprised": "cyan",
     "contempt": "bright_black",
     "bored": "bright_blue",
+    "anxious": "bright_magenta",
+    "excited": "bright_yellow",
+    "frustrated": "bright_red",
+    "guilt": "bright_green",
 }
 """The same colour for an emotion everywhere."""
 
@@ -156,9 +160,16 @@ def print_trials(trials: Sequence[Trial]) -> None:
     out.print(Text("bold: what the validation clips choose"))
 
 
-def report_logits(path: Path, labels: str | None, as_json: bool) -> None:
-    """Recompute the figures of a file of logits."""
-    _show(read_logits(path), None, labels, as_json, str(path))
+def draw(folder: Path, table: LogitTable | None, title: str) -> None:
+    """The pictures of a training run, into its folder."""
+    from avser import plots
+
+    plots.draw_run(folder, table, title)
+
+
+def report_logits(path: Path, labels: str | None, pictures: Path | None, as_json: bool) -> None:
+    """Recompute the figures of a file of logits, and draw them into a folder if one is given."""
+    _show(read_logits(path), None, labels, pictures, as_json, str(path))
 
 
 def evaluate(
@@ -169,9 +180,10 @@ def evaluate(
     modality: str | None,
     output: Path | None,
     labels: str | None,
+    pictures: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a model on a corpus, print the figures and keep the logits."""
+    """Measure a model on a corpus, print the figures and keep the logits; draw them into a folder if given."""
     from avser import benchmark
 
     err = Console(stderr=True)
@@ -190,7 +202,12 @@ def evaluate(
     if output is not None:
         write_logits(output, done.table)
     title = f"{model}, {modality or loaded.modalities[0]}, on {corpus}"
-    _show(done.table, done.genders, labels, as_json, title)
+    _show(done.table, done.genders, labels, pictures, as_json, title)
+    if pictures is not None and len(branches := loaded.modalities) == 1:
+        from avser import plots
+
+        features, names = benchmark.activations(loaded.checkpoint.branches[branches[0]], done.clips)
+        plots.activations(pictures / "activations.png", features, names, f"{title}: t-SNE of activations")
 
 
 def _filter(text: str) -> tuple[str, list[str]]:
@@ -200,9 +217,21 @@ def _filter(text: str) -> tuple[str, list[str]]:
     return key, values.split(",")
 
 
-def _show(table: LogitTable, genders: Sequence[str] | None, labels: str | None, as_json: bool, title: str) -> None:
+def _show(
+    table: LogitTable,
+    genders: Sequence[str] | None,
+    labels: str | None,
+    pictures: Path | None,
+    as_json: bool,
+    title: str,
+) -> None:
     if labels is not None:
         table, genders = table.project(label_set(labels)), None
+    if pictures is not None:
+        from avser import plots
+
+        plots.confusion(pictures / "confusion.png", table, title)
+        plots.roc(pictures / "roc.png", table, title)
     report = table.report(genders)
     parts = {name: part.report() for name, part in table.by_corpus().items()}
     if as_json:

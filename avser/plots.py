@@ -29,6 +29,10 @@ COLOURS = {
     "surprised": "#e69f00",
     "contempt": "#999933",
     "bored": "#332288",
+    "anxious": "#882255",
+    "excited": "#ddcc77",
+    "frustrated": "#aa4499",
+    "guilt": "#117733",
 }
 """One colour an emotion, told apart by colour-blind people (Okabe and Ito 2008, two by Tol)."""
 
@@ -71,7 +75,8 @@ def roc(path: Path, table: LogitTable, title: str) -> None:
                 linewidth=1.4,
             )
     axes.set(xlabel="false positives", ylabel="true positives", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(fontsize=8, loc="lower right", title="area", title_fontsize=8)
+    if np.isfinite(areas).any():
+        axes.legend(fontsize=8, loc="lower right", title="area", title_fontsize=8)
     axes.set_title(title, fontsize=9)
     _save(figure, path)
 
@@ -143,6 +148,15 @@ def bars(path: Path, figures: Mapping[str, tuple[float, float, float]], title: s
     axes.set(xlabel=f"{measure}, 95 % interval")
     axes.set_title(title, fontsize=9)
     _save(figure, path)
+
+
+def draw_run(folder: Path, table: LogitTable | None, title: str) -> None:
+    """The pictures of a training run, into its folder: confusion and ROC of held-out clips, each fold's curves."""
+    if table is not None:
+        confusion(folder / "confusion.png", table, title)
+        roc(folder / "roc.png", table, title)
+    for log in sorted(folder.glob("fold*/**/metrics.csv")):
+        curves(log.with_name("curves.png"), log.parent, f"{title}, {log.parent.relative_to(folder)}")
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

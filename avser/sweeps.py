@@ -63,5 +63,5 @@ def _axis(text: str) -> tuple[str, list[str]]:
     key, equals, values = text.partition("=")
     chosen = [value for value in values.split(",") if value]
     if not equals or not chosen:
-        raise ConfigError(f"sweep {text!r} is not of the form KEY=VALUE,VALUE, for instance training.lr=0.001,0.005")
+        raise ConfigError(f"sweep {text!r} is not of the form KEY=VALUE,VALUE, for instance training.lr=1e-3,1e-2")
     return key, chosen
