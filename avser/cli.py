@@ -116,7 +116,7 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
 ) -> None:
     """Train a branch by a config, fold by fold, and measure it on what was held out."""
-    from avser import console, training
+    from avser import console, reports, training
     from avser.config import load_config
 
     if sweep:
@@ -124,14 +124,14 @@ def train(
 
         console.set_threads(threads)
         trials = sweeps.sweep(_find_config(config), overrides or (), sweep, data_root, output, resume)
-        console.print_trials(trials)
+        reports.print_trials(trials)
         return
     settings = load_config(_find_config(config), overrides or ())
     console.set_threads(threads)
     outcome = training.train(settings, data_root, output, resume)
     if outcome.report:
-        console.print_report(outcome.report, f"{settings.name}, {settings.protocol}, held-out clips")
-    console.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol}")
+        reports.print_report(outcome.report, f"{settings.name}, {settings.protocol}, held-out clips")
+    reports.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol}")
     typer.echo(f"models and logits are in {outcome.folder}")
 
 
@@ -154,14 +154,14 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure a model on a labelled corpus, or recompute figures from a file of logits."""
-    from avser import console
+    from avser import reports
 
     if from_logits is not None:
-        console.report_logits(from_logits, labels, plots, as_json)
+        reports.report_logits(from_logits, labels, plots, as_json)
     elif model is None or corpus is None or root is None:
         raise typer.BadParameter("give MODEL with --corpus and --root, or --from-logits FILE")
     else:
-        console.evaluate(model, corpus, root, only or [], modality, output, labels, plots, as_json)
+        reports.evaluate(model, corpus, root, only or [], modality, output, labels, plots, as_json)
 
 
 @app.command()
@@ -176,6 +176,19 @@ def import_yamnet(
     from avser import yamnet_import
 
     typer.echo(f"YAMNet's weights are in {yamnet_import.import_yamnet(source, output)}")
+
+
+@app.command()
+def benchmark(
+    what: Annotated[str, typer.Argument(help="papers: the published systems beside what they measure here.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> None:
+    """Recompute tables of figures from the files of logits behind them."""
+    from avser import reports
+
+    if what != "papers":
+        raise typer.BadParameter(f"{what!r}: choose papers")
+    reports.print_published(markdown)
 
 
 @app.command()
