@@ -73,13 +73,21 @@ def save_branch(path: Path, network: torch.nn.Module, config: Config, meta: dict
     _write(path, dict(network.state_dict()), header)
 
 
-def save_fused(path: Path, branches: dict[str, Branch], fusion: FusionRule, meta: dict) -> None:
-    """Write branches and the rule that fuses them as one model."""
+def save_fused(
+    path: Path, branches: dict[str, Branch], fusion: FusionRule, meta: dict, half: bool = False
+) -> None:
+    """Write branches and the rule that fuses them as one model.
+
+    Args:
+        half: keep the weights of layers in half precision, which halves the file; they are computed with in full.
+    """
     tensors = {
         f"{name}.{key}": tensor
         for name, branch in branches.items()
         for key, tensor in branch.network.state_dict().items()
     }
+    if half:  # statistics of batch norm stay as they are: they are few, and their range is wide
+        tensors = {key: t.half() if t.is_floating_point() and t.ndim > 1 else t for key, t in tensors.items()}
     header = {
         "format": FORMAT,
         "kind": "fused",

@@ -525,3 +525,20 @@ def test_four_classes_of_ravdess_leave_calm_out(data):
         "sad": 192,
         "angry": 192,
     }
+
+
+@pytest.mark.parametrize(
+    ("counts", "unknown", "nf", "label"),
+    [
+        ({"happy": 6, "neutral": 4}, 0, 0, "happy"),
+        ({"happy": 5, "neutral": 5}, 0, 0, None),  # half is no majority
+        ({"happy": 5, "neutral": 4, "sad": 1}, 0, 0, "happy"),  # 5 of 9: a single vote is a slip
+        ({"sad": 4}, 6, 0, None),
+        ({"contempt": 8}, 1, 1, "contempt"),
+        (None, 10, 0, None),
+    ],
+)
+def test_majority_of_ferplus(counts, unknown, nf, label):
+    votes = counts and {name: count / sum(counts.values()) for name, count in counts.items()}
+    info = {"unknown": str(unknown), "nf": str(nf)}
+    assert fer2013.majority(Clip(Path("a.png"), "happy", None, "fer2013", votes=votes, info=info)) == label

@@ -11,13 +11,15 @@ others, part of them neutral, as a face is between its expressions.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
 from model_card import write_card
 
-from avser import __version__, benchmark, checkpoint
+from avser import __version__, benchmark, checkpoint, datasets
+from avser.datasets import fer2013
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
 from avser.metrics import Report
@@ -102,7 +104,32 @@ def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, tupl
     write_logits(results / "fer2013_private.csv", done.table)
     protocol = "official split, FER2013 labels, 7 classes"
     measured["face, FER2013 private test"] = (protocol, "fer2013_private.csv", done.report())
-    return measured
+    return measured | other_views(done, data_root / "face/fer2013", results)
+
+
+def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
+    """The same predictions without pictures that recur in other parts of FER2013, and by the majority of FER+."""
+    by_name = {clip.name: clip for clip in done.clips}
+    votes = [fer2013.majority(by_name[name]) for name in done.table.clips]
+    chosen = [row for row, label in enumerate(votes) if label in LABELS]
+    table = dataclasses.replace(done.table.rows(chosen), labels=[votes[row] for row in chosen])
+    elsewhere = {clip.path.read_bytes() for clip in datasets.scan("fer2013", root) if clip.info["split"] != "test"}
+    new = [row for row, name in enumerate(done.table.clips) if by_name[name].path.read_bytes() not in elsewhere]
+    views = {
+        "face, FER2013 private test, FER+": (
+            "majority of the votes of FER+, contempt left out",
+            "ferplus_private.csv",
+            table,
+        ),
+        "face, FER2013 private test, new pictures": (
+            "FER2013 labels, without pictures that other parts hold as well",
+            "fer2013_private_new.csv",
+            done.table.rows(new),
+        ),
+    }
+    for _, file, view in views.values():
+        write_logits(results / file, view)
+    return {what: (protocol, file, view.report()) for what, (protocol, file, view) in views.items()}
 
 
 def measure_actor6(run: Path, results: Path) -> tuple[str, str, Report]:
@@ -138,13 +165,13 @@ def main() -> None:
         "licence": LICENCE,
         "held_out": HELD_OUT,
     }
-    checkpoint.save_fused(path, branches, fusion, meta)
+    checkpoint.save_fused(path, branches, fusion, meta, half=True)
     measured = measure(Recognizer(checkpoint.load(path)), args.data_root, results)
     measured["audio, RAVDESS, all actors"] = measure_actor6(args.actor6, results)
     figures = {
         what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
     }
-    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures})
+    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures}, half=True)
     card = write_card(checkpoint.read_header(path), path.stat().st_size / 1e6, PAIRS, measured)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
     for what, (_, _, r) in measured.items():

@@ -37,6 +37,8 @@ SPLITS = {
     "privatetest": "test",
     "test": "test",
 }
+ANNOTATORS = 10
+"""Votes that each picture has in FER+."""
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 
@@ -53,6 +55,23 @@ def scan(root: Path) -> list[Clip]:
     clips = [clip for path in find(root, IMAGE_SUFFIXES) if (clip := _from_picture(root, path, votes))]
     tables = [root / name for name in TABLES if (root / name).is_file()]
     return clips or (_from_table(tables[0], votes) if tables else [])
+
+
+def majority(clip: Clip) -> str | None:
+    """The emotion that more than half of the annotators of FER+ saw; None if there is none.
+
+    As in the code of Barsoum et al. 2016: single votes are taken for slips and dropped, and where the majority is
+    "unknown" or "no face" there is no emotion.
+    """
+    if clip.votes is None:
+        return None
+    others = [int(clip.info["unknown"]), int(clip.info["nf"])]
+    total = ANNOTATORS - sum(others)
+    counts = {name: round(share * total) for name, share in clip.votes.items()}
+    kept = {name: count for name, count in counts.items() if count > 1}
+    votes = sum(kept.values()) + sum(count for count in others if count > 1)
+    best = max(kept, key=kept.__getitem__, default=None)
+    return best if best is not None and kept[best] > votes / 2 else None
 
 
 def _from_picture(root: Path, path: Path, votes: Mapping[str, tuple]) -> Clip | None:
