@@ -1,18 +1,16 @@
-"""Folds of a corpus that refuse to share a subject.
-
-Speech and faces give away who they are from. A model that has met a person, or worse the very take, measures what
-it remembers; so a `Fold` whose parts share either cannot be built. The one exception says so in its name.
-"""
+"""Protocols: how clips are dealt into folds that refuse to share a subject, and some that say that they do not."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 
+from avser.folds import Fold, holdout, take_of
 from avser.subjects import choose_subjects, deal_subjects, find_subject, measured_corpus, subject_of, subjects_of
 from avser.types import Clip, ConfigError, DataError
 
@@ -27,52 +25,6 @@ LUNA5 = (
     ("01", "04", "09", "22"),
 )
 """The five groups of actors of RAVDESS of Luna-Jiménez et al., Applied Sciences 12(1): 327, 2022."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Three parts of a corpus: to train on, to choose and calibrate by, to measure on.
-
-    Attributes:
-        name: says the protocol and which of its folds this is.
-        inflated: the parts may share subjects (but no take), and the name says "inflated".
-        leaky: the parts may even share takes, in varied copies, and the name says "copies".
-
-    Raises:
-        DataError: two parts share a subject, a take or a file.
-    """
-
-    name: str
-    train: tuple[Clip, ...]
-    val: tuple[Clip, ...]
-    test: tuple[Clip, ...]
-    inflated: bool = False
-    leaky: bool = False
-
-    def __post_init__(self) -> None:
-        if self.inflated and "inflated" not in self.name:
-            raise DataError(f"fold {self.name!r} may share subjects, so its name must say inflated")
-        if self.leaky and "copies" not in self.name:
-            raise DataError(f"fold {self.name!r} may share takes in copies, so its name must say copies")
-        if not self.leaky:
-            self._refuse("file", lambda clip: clip.path if clip.row is None else (clip.path, clip.row))
-            self._refuse("take", _take)
-        if not self.inflated:
-            self._refuse("subject", subject_of)
-
-    def _refuse(self, what: str, key: Callable[[Clip], Hashable | None]) -> None:
-        parts = {
-            part: {k for clip in getattr(self, part) if (k := key(clip)) is not None}
-            for part in ("train", "val", "test")
-        }
-        for one, other in combinations(parts, 2):
-            if shared := parts[one] & parts[other]:
-                some = sorted("/".join(k) if what != "file" else str(k) for k in shared)
-                dots = ", …" if len(some) > 5 else ""
-                raise DataError(
-                    f"{one} and {other} of fold {self.name!r} share {what} {', '.join(some[:5])}{dots}: "
-                    "keep all of it in one part"
-                )
 
 
 @dataclass(frozen=True)
@@ -95,13 +47,16 @@ def make_folds(
 ) -> list[Fold]:
     """The folds of a protocol; they do not depend on the order of the clips.
 
-    One corpus is measured; the clips of all others go to the training part of every fold.
+    One corpus is measured, and the clips of all others go to the training part of every fold; protocols whose name
+    begins with `pooled`, and `copies`, measure all corpora at once.
 
     Args:
         protocol: see `PROTOCOLS`.
-        seed: chooses the validation subjects (and deals the folds of `random` and `subject…`).
+        seed: chooses the validation subjects (and deals the folds of `random`, `subject…` and `pooled…`).
         val: number of validation subjects a fold, evenly women and men where the corpus tells, or that number for
             each corpus by name; None for what suits the protocol. They are taken from what would be trained on.
+            `pooled5` shares one number out over the corpora by their sizes; `pooled_random` validates on a tenth
+            of the clips, whatever it is.
         corpus: the corpus that is measured; None for RAVDESS if it is there, else the only one.
         exclude: for `final`: the subjects that are tested, as "01" or "ravdess/01".
 
@@ -115,26 +70,14 @@ def make_folds(
         raise ConfigError(f"protocol {protocol!r} excludes nobody: choose final, or drop exclude")
     if val is not None and protocol in ("random", "official", "copies"):
         raise ConfigError(f"protocol {protocol!r} does not choose validation subjects: drop val")
+    if isinstance(val, int) and val < 0:
+        raise DataError(f"cannot set {val} validation subjects apart: give a number from 0 on")
     clips = sorted(
         clips, key=lambda clip: (clip.corpus, str(clip.path), clip.row or 0, clip.start, clip.info.get("copy", ""))
     )
     if not clips:
         raise DataError("there are no clips to make folds of")
     return PROTOCOLS[protocol](clips, _Settings(seed, val, corpus, exclude))
-
-
-def holdout(
-    clips: Iterable[Clip],
-    test_subjects: Collection[tuple[str, str]],
-    val_subjects: Collection[tuple[str, str]],
-    name: str = "holdout",
-) -> Fold:
-    """The fold in which the given (corpus, subject) are tested and validated on, and all others trained on."""
-    parts: dict[str, list[Clip]] = {"train": [], "val": [], "test": []}
-    for clip in clips:
-        who = subject_of(clip)
-        parts["test" if who in test_subjects else "val" if who in val_subjects else "train"].append(clip)
-    return Fold(name, **{part: tuple(chosen) for part, chosen in parts.items()})
 
 
 def _final(clips: list[Clip], settings: _Settings) -> list[Fold]:
@@ -148,7 +91,7 @@ def _final(clips: list[Clip], settings: _Settings) -> list[Fold]:
     if known:
         rest = [clip for clip in known if subject_of(clip) not in tested]
         chosen = choose_subjects(
-            rest, _counts(settings, measured_corpus(known, settings.corpus), 4), settings.seed
+            rest, _counts(settings, {measured_corpus(known, settings.corpus): 0}, 4), settings.seed
         )
     fold = holdout(known, tested, chosen)
     loose = _by_split(clip for clip in clips if clip.subject is None)
@@ -193,33 +136,59 @@ def _by_subject(k: int) -> Callable[[list[Clip], _Settings], list[Fold]]:
     return protocol
 
 
-def _random(clips: list[Clip], settings: _Settings) -> list[Fold]:
+def _pooled(k: int) -> Callable[[list[Clip], _Settings], list[Fold]]:
+    """Folds over all corpora at once, disjoint by subject, even in the labels of each corpus."""
+    name = f"pooled{k}"
+
+    def protocol(clips: list[Clip], settings: _Settings) -> list[Fold]:
+        subjects = sorted({who for clip in clips if (who := subject_of(clip)) is not None})
+        if unknown := [clip for clip in clips if clip.subject is None]:
+            raise DataError(
+                f"protocol {name!r} splits by subject, but {len(unknown)} clips have none (the first is "
+                f"{unknown[0].name} of {unknown[0].corpus}): leave that corpus out or choose pooled_random"
+            )
+        if len(subjects) < k:
+            raise DataError(f"protocol {name!r} needs {k} subjects, there are {len(subjects)}: choose loso")
+        # A label of another corpus is another label, so that every corpus is dealt out evenly by itself.
+        apart = [dataclasses.replace(clip, label=f"{clip.corpus} {clip.label}") for clip in clips]
+        groups = deal_subjects(apart, subjects, k, settings.seed)
+        return _folds_of(name, groups, clips, settings, max(2, round(len(subjects) * (1 - 1 / k) / 10)))
+
+    return protocol
+
+
+def _by_chance(name: str, pooled: bool) -> Callable[[list[Clip], _Settings], list[Fold]]:
     """Five folds by chance, 70 : 10 : 20, even in labels: what inflated figures in the literature are made of."""
-    corpus = measured_corpus(clips, settings.corpus)
-    takes: dict[tuple, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        if clip.corpus == corpus:
-            takes[_take(clip) or (str(clip.path), str(clip.row))].append(clip)
-    by_label: dict[str, list[tuple]] = defaultdict(list)
-    for take in sorted(takes):
-        by_label[takes[take][0].label or ""].append(take)
-    rng = np.random.default_rng(settings.seed)
-    dealt = [by_label[label][i] for label in sorted(by_label) for i in rng.permutation(len(by_label[label]))]
-    if len(dealt) < 10:
-        raise DataError(f"protocol 'random' needs 10 clips, {corpus} has {len(dealt)}")
-    slots = [tuple(clip for take in dealt[slot::10] for clip in takes[take]) for slot in range(10)]
-    folds = []
-    for k in range(5):
-        test = slots[2 * k] + slots[2 * k + 1]
-        validated = (2 * k + 2) % 10
-        train = [slots[slot] for slot in range(10) if slot not in (2 * k, 2 * k + 1, validated)]
-        train += [tuple(clip for clip in clips if clip.corpus != corpus)]
-        folds.append(Fold(f"random (inflated) {k + 1}", sum(train, ()), slots[validated], test, inflated=True))
-    return folds
+
+    def protocol(clips: list[Clip], settings: _Settings) -> list[Fold]:
+        corpora = {clip.corpus for clip in clips} if pooled else {measured_corpus(clips, settings.corpus)}
+        takes: dict[tuple, list[Clip]] = defaultdict(list)
+        for clip in clips:
+            if clip.corpus in corpora:
+                takes[take_of(clip) or (clip.corpus, str(clip.path), str(clip.row))].append(clip)
+        by_label: dict[tuple, list[tuple]] = defaultdict(list)
+        for take in sorted(takes):
+            by_label[takes[take][0].corpus, takes[take][0].label or ""].append(take)
+        rng = np.random.default_rng(settings.seed)
+        dealt = [by_label[label][i] for label in sorted(by_label) for i in rng.permutation(len(by_label[label]))]
+        if len(dealt) < 10:
+            raise DataError(f"protocol {name!r} needs 10 clips, {', '.join(sorted(corpora))} has {len(dealt)}")
+        slots = [tuple(clip for take in dealt[slot::10] for clip in takes[take]) for slot in range(10)]
+        others = tuple(clip for clip in clips if clip.corpus not in corpora)
+        folds = []
+        for k in range(5):
+            test = slots[2 * k] + slots[2 * k + 1]
+            validated = (2 * k + 2) % 10
+            train = [slots[slot] for slot in range(10) if slot not in (2 * k, 2 * k + 1, validated)]
+            parts = (sum([*train, others], ()), slots[validated], test)
+            folds.append(Fold(f"{name} (inflated) {k + 1}", *parts, inflated=True))
+        return folds
+
+    return protocol
 
 
 def _copies(clips: list[Clip], settings: _Settings) -> list[Fold]:
-    """One split by chance, 70 : 10 : 20, in which copies of one clip go their own ways: to show what that does."""
+    """One split of all corpora by chance, 70 : 10 : 20, in which copies of one clip go their own ways."""
     order = np.random.default_rng(settings.seed).permutation(len(clips))
     ends = [0, round(0.7 * len(clips)), round(0.8 * len(clips)), len(clips)]
     train, val, test = (tuple(clips[i] for i in order[a:b]) for a, b in pairwise(ends))
@@ -244,24 +213,27 @@ def _folds_of(
     default_val: int,
     names: Sequence[str] = (),
 ) -> list[Fold]:
-    """One fold for each group of tested subjects (of one corpus)."""
-    (corpus,) = {corpus for group in groups for corpus, _ in group}
+    """One fold for each group of tested subjects."""
+    corpora = {corpus for group in groups for corpus, _ in group}
     folds = []
     for number, group in enumerate(groups):
         rest = [clip for clip in clips if subject_of(clip) not in group]
-        left = len({subject_of(clip) for clip in rest if clip.corpus == corpus})
+        left = Counter(corpus for corpus, _ in {subject_of(clip) for clip in rest if clip.corpus in corpora})
         # Unless told otherwise, a small corpus keeps at least half of its subjects for training.
-        counts = _counts(settings, corpus, min(default_val, left // 2))
+        counts = _counts(settings, left, min(default_val, left.total() // 2))
         validated = choose_subjects(rest, counts, [settings.seed, number])
         folds.append(holdout(clips, group, validated, f"{name} {names[number] if names else number + 1}"))
     return folds
 
 
-def _counts(settings: _Settings, corpus: str, default: int) -> Mapping[str, int]:
-    """Number of validation subjects by corpus."""
+def _counts(settings: _Settings, left: Mapping[str, int], default: int) -> Mapping[str, int]:
+    """Number of validation subjects by corpus, in proportion to those `left` (by highest averages, D'Hondt)."""
     if isinstance(settings.val, Mapping):
         return settings.val
-    return {corpus: default if settings.val is None else settings.val}
+    counts = dict.fromkeys(sorted(left), 0)
+    for _ in range(default if settings.val is None else settings.val):
+        counts[max(counts, key=lambda corpus: left[corpus] / (counts[corpus] + 1))] += 1
+    return counts
 
 
 def _by_split(clips: Iterable[Clip]) -> dict[str, tuple[Clip, ...]]:
@@ -271,17 +243,15 @@ def _by_split(clips: Iterable[Clip]) -> dict[str, tuple[Clip, ...]]:
     return {part: tuple(chosen) for part, chosen in parts.items()}
 
 
-def _take(clip: Clip) -> tuple[str, str] | None:
-    return (clip.corpus, clip.info["take"]) if "take" in clip.info else None
-
-
 PROTOCOLS: dict[str, Callable[[list[Clip], _Settings], list[Fold]]] = {
     "actor6": _by_actor("actor6", ACTOR6),
     "luna5": _by_actor("luna5", LUNA5),
     "loso": _loso,
     "subject10": _by_subject(10),
     "subject5": _by_subject(5),
-    "random": _random,
+    "pooled5": _pooled(5),
+    "random": _by_chance("random", pooled=False),
+    "pooled_random": _by_chance("pooled_random", pooled=True),
     "copies": _copies,
     "official": _official,
     "final": _final,

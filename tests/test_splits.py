@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avser.splits import ACTOR6, LUNA5, PROTOCOLS, Fold, holdout, make_folds, subject_of
+from avser.copies import expand
+from avser.folds import Fold, holdout, take_of
+from avser.splits import ACTOR6, LUNA5, PROTOCOLS, make_folds
+from avser.subjects import subject_of
 from avser.types import Clip, ConfigError, DataError
+
+BY_CHANCE = ("random", "pooled_random", "copies", "official")
+"""Protocols whose parts may share people."""
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 
@@ -72,11 +78,12 @@ def test_every_protocol_shares_nobody_and_loses_nothing(protocol):
         assert fold.train
         assert fold.val
         takes = [{clip.info.get("take") for clip in part} for part in (fold.train, fold.val, fold.test)]
-        assert protocol == "official" or not (takes[0] & takes[1] | takes[0] & takes[2] | takes[1] & takes[2])
-        if protocol not in ("random", "official"):
+        if protocol not in ("copies", "official"):
+            assert not (takes[0] & takes[1] | takes[0] & takes[2] | takes[1] & takes[2])
+        if protocol not in BY_CHANCE:
             who = [people(part) for part in (fold.train, fold.val, fold.test)]
             assert not (who[0] & who[1] | who[0] & who[2] | who[1] & who[2])
-    if protocol not in ("final", "official"):
+    if protocol not in ("final", "official", "copies"):
         assert files(clip for fold in folds for clip in fold.test) == files(clips)  # each is tested once
 
 
@@ -146,6 +153,60 @@ def test_random_says_that_it_is_inflated():
         assert max(counts.values()) - min(counts.values()) <= 4  # two takes, each in two modalities
 
 
+def four_corpora():
+    """Sizes as those that "FSER" pools: 24, 10, 6 and 4 people."""
+    return ravdess() + other(10) + other(6, "emovo") + other(4, "savee")
+
+
+def test_pooled_folds_measure_everybody_of_every_corpus_once():
+    clips = four_corpora()
+    folds = make_folds(clips, "pooled5", val=6)
+    assert [fold.name for fold in folds] == [f"pooled5 {k}" for k in range(1, 6)]
+    assert files(clip for fold in folds for clip in fold.test) == files(clips)
+    for fold in folds:
+        tested = Counter(corpus for corpus, _ in people(fold.test))
+        assert tested["ravdess"] in (4, 5)
+        assert tested["emodb"] in (1, 2, 3)
+        assert tested["emovo"] in (1, 2)
+        assert tested["savee"] in (0, 1)
+        validated = Counter(corpus for corpus, _ in people(fold.val))
+        assert validated.total() == 6
+        assert validated["ravdess"] > validated["emodb"] > 0
+    wanted = {"ravdess": 2, "savee": 1}
+    for fold in make_folds(clips, "pooled5", val=wanted):
+        assert Counter(corpus for corpus, _ in people(fold.val)) == wanted
+
+
+def test_pooled_random_is_even_in_the_labels_of_every_corpus():
+    clips = four_corpora()
+    folds = make_folds(clips, "pooled_random")
+    assert [fold.name for fold in folds] == [f"pooled_random (inflated) {k}" for k in range(1, 6)]
+    sizes = Counter((clip.corpus, clip.label) for clip in clips)
+    for fold in folds:
+        tested = Counter((clip.corpus, clip.label) for clip in fold.test)
+        for kind, size in sizes.items():
+            assert abs(tested[kind] - size / 5) <= 4  # two takes, each in two modalities
+        assert not {take_of(c) for c in fold.test if take_of(c)} & {take_of(c) for c in fold.train}
+        assert {corpus for corpus, _ in people(fold.test)} == {"ravdess", "emodb", "emovo", "savee"}
+
+
+def test_random_of_one_corpus_is_pooled_random_of_it_alone():
+    for one, another in zip(*(make_folds(ravdess(), name) for name in ("random", "pooled_random")), strict=True):
+        assert (one.train, one.val, one.test) == (another.train, another.val, another.test)
+
+
+def test_copies_go_their_own_ways_and_the_name_says_so():
+    clips = expand(four_corpora(), 3)
+    (fold,) = make_folds(clips, "copies")
+    assert fold.name == "copies of one recording on both sides (inflated)"
+    assert len(fold.train) + len(fold.val) + len(fold.test) == len(clips)
+    assert abs(len(fold.test) - 0.2 * len(clips)) <= 1
+    assert {clip.path for clip in fold.test} & {clip.path for clip in fold.train}
+    assert {clip.corpus for clip in fold.test} == {"ravdess", "emodb", "emovo", "savee"}
+    with pytest.raises(DataError, match="must say copies"):
+        Fold("x (inflated)", fold.train, fold.val, fold.test, inflated=True, leaky=True)
+
+
 def test_final_leaves_the_excluded_out():
     clips = ravdess() + other() + official()
     (fold,) = make_folds(clips, "final", exclude=["ravdess/01"], val={"ravdess": 4, "emodb": 2})
@@ -211,6 +272,11 @@ def test_same_subject_name_in_two_corpora_is_two_people():
         (other(4), {"protocol": "loso", "val": 3}, DataError, "3 validation subjects"),
         (other(4), {"protocol": "loso", "val": -1}, DataError, "-1 validation subjects"),
         (official(), {"protocol": "subject5"}, DataError, "40 clips of fer2013 have none"),
+        (other(4), {"protocol": "pooled5"}, DataError, "needs 5 subjects, there are 4"),
+        (other() + official(), {"protocol": "pooled5"}, DataError, "40 clips have none .* of fer2013"),
+        (other(12), {"protocol": "pooled5", "val": -1}, DataError, "-1 validation subjects"),
+        (other(6), {"protocol": "pooled5", "val": 9}, DataError, "9 validation subjects"),
+        (official()[:9], {"protocol": "pooled_random"}, DataError, "needs 10 clips"),
         (official()[:9], {"protocol": "random"}, DataError, "needs 10 clips"),
         (ravdess(), {"protocol": "official"}, DataError, "no official"),
         (ravdess(), {"protocol": "loso", "exclude": ["01"]}, ConfigError, "choose final"),
