@@ -23,12 +23,11 @@ class AudioInput(_Section):
 
     Attributes:
         kind: `log_mel`, a spectrogram of the sound's length; `picture`, a spectrogram as a picture of fixed size;
-            `features`, one vector of hand-crafted features a sound.
+            `features`, one vector of hand-crafted features a sound; `embeddings`, what YAMNet makes of each patch.
         rate: Hz. n_fft, hop: samples. window: length of the Hann window in samples, None for n_fft.
         centred: a frame is centred on its time (t hop), or begins there as in TensorFlow.
         bands: `mel` (HTK scale, triangles of height one), or `linear` for all bins of the Fourier transform.
-        slopes: the sides of the triangles are straight over `hz`, or over `mel` as in TensorFlow.
-        fmin, fmax: Hz. n_mels: bands.
+        fmin, fmax: Hz. n_mels: bands. slopes: the triangles are straight over `hz`, or `mel` as in TensorFlow.
         power: 2 for the power, 1 for the magnitude spectrogram. offset: what is added before the logarithm.
         trim_db: silence at both ends is cut below this distance to the loudest frame, in dB; None keeps it.
         level_db: the remaining sound is scaled to this RMS level, dB of full scale; None leaves it as it is.
@@ -37,10 +36,11 @@ class AudioInput(_Section):
         mean, std: what is subtracted from and divides the log-mel.
         max_seconds: training cuts longer clips at random to this length, in s.
         picture: side of a picture, px. colours: of a picture, `grey` or `viridis`.
-        features: name of the set of hand-crafted features.
+        features: name of the set of hand-crafted features, or `yamnet` (functionals of embeddings), or `a+b+…`.
+        weights: file with YAMNet's weights, which embeddings need.
     """
 
-    kind: Literal["log_mel", "picture", "features"] = "log_mel"
+    kind: Literal["log_mel", "picture", "features", "embeddings"] = "log_mel"
     rate: int = 16_000
     n_fft: int = 512
     hop: int = 200
@@ -63,6 +63,7 @@ class AudioInput(_Section):
     picture: int = 64
     colours: Literal["grey", "viridis"] = "grey"
     features: str = ""
+    weights: str | None = None
 
 
 class FaceInput(_Section):

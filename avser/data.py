@@ -17,7 +17,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from avser import augment, copies, datasets, faces, inputs, media, tracking
+from avser import augment, copies, datasets, embeddings, faces, inputs, media, tracking
 from avser.config import Config, FaceInput
 from avser.files import replacing
 from avser.labels import distribution, label_set, place
@@ -162,8 +162,9 @@ def _sound(clip: Clip, config: Config) -> np.ndarray | None:
         made = inputs.prepare(samples(), params)
         return np.zeros(0, np.float32) if made is None else made
 
-    # pictures and features take longer to make than to read
-    settings = f"{params.model_dump_json()}|{copies.which(clip)}|{','.join(config.augment.copy_kinds)}"
+    # pictures, features and embeddings take longer to make than to read
+    parts = (embeddings.fingerprint(params), str(copies.which(clip)), ",".join(config.augment.copy_kinds))
+    settings = "|".join((params.model_dump_json(), *parts))
     made = _cached(clip, settings, make)
     if not made.size:
         return None

@@ -41,19 +41,26 @@ def _frame_level_db(samples: np.ndarray, hop: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def mel_matrix(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> torch.Tensor:
-    """Triangular mel filters on the HTK scale, not normalised by area, (n_fft // 2 + 1, n_mels)."""
+def mel_matrix(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, slopes: str = "hz") -> torch.Tensor:
+    """Triangular mel filters on the HTK scale, not normalised by area, (n_fft // 2 + 1, n_mels).
+
+    Their sides are straight over Hz, as in librosa and torchaudio, or over mel, as in TensorFlow.
+    """
 
     def to_mel(hz: torch.Tensor) -> torch.Tensor:
         return 2595.0 * torch.log10(1.0 + hz / 700.0)
 
     low, high = to_mel(torch.tensor([fmin, fmax], dtype=torch.float64))
-    corners = 700.0 * (10.0 ** (torch.linspace(low, high, n_mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    corners = torch.linspace(low, high, n_mels + 2, dtype=torch.float64)
     bins = torch.linspace(0, rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    slopes = corners[None, :] - bins[:, None]  # (F, M + 2)
+    if slopes == "mel":
+        bins = to_mel(bins)
+    else:
+        corners = 700.0 * (10.0 ** (corners / 2595.0) - 1.0)
+    distances = corners[None, :] - bins[:, None]  # (F, M + 2)
     widths = corners.diff()
-    rising = -slopes[:, :-2] / widths[:-1]
-    falling = slopes[:, 2:] / widths[1:]
+    rising = -distances[:, :-2] / widths[:-1]
+    falling = distances[:, 2:] / widths[1:]
     return torch.minimum(rising, falling).clamp(min=0).float()  # (F, M)
 
 
@@ -67,18 +74,33 @@ def log_mel(samples: torch.Tensor, params: AudioInput) -> torch.Tensor:
         samples: (B, S) float32.
 
     Returns:
-        (B, 1, M, T) with T = S // hop + 1; M is n_fft // 2 + 1 where the bands are linear.
+        (B, 1, M, T) with T = S // hop + 1, or (S - window) // hop + 1 and at least 1 where the frames are not
+        centred; M is n_fft // 2 + 1 where the bands are linear.
     """
     length = params.window or params.n_fft
     window = torch.hann_window(length, device=samples.device)
+    if not params.centred:
+        # what torch leaves free on both sides of the window lies outside the sound, so that it begins with it
+        aside = (params.n_fft - length) // 2
+        behind = params.n_fft - length - aside + max(0, length - samples.shape[1])
+        samples = torch.nn.functional.pad(samples, (aside, behind))
     spectrum = torch.stft(
-        samples, params.n_fft, params.hop, length, window, center=True, pad_mode="constant", return_complex=True
+        samples,
+        params.n_fft,
+        params.hop,
+        length,
+        window,
+        center=params.centred,
+        pad_mode="constant",
+        return_complex=True,
     )
     mel = spectrum.real.square() + spectrum.imag.square()  # (B, F, T)
     if params.power != 2:
         mel = mel ** (params.power / 2)
     if params.bands == "mel":
-        matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax).to(samples.device)
+        matrix = mel_matrix(params.rate, params.n_fft, params.n_mels, params.fmin, params.fmax, params.slopes).to(
+            samples.device
+        )
         mel = torch.einsum("bft,fm->bmt", mel, matrix)
     mel = torch.log(mel + params.offset)  # (B, M, T)
     return ((mel - params.mean) / params.std).unsqueeze(1)  # (B, 1, M, T)
@@ -115,4 +137,12 @@ def log_mel_batch(
         Log-mel (B, 1, M, T), and the valid frames of each, (B,).
     """
     padded = torch.nn.functional.pad(samples, (0, int(TAIL * params.rate)))
-    return log_mel(padded, params), lengths // params.hop + 1
+    return log_mel(padded, params), frames_of(lengths, params)
+
+
+def frames_of(lengths: torch.Tensor, params: AudioInput) -> torch.Tensor:
+    """Valid frames of sounds of these lengths in samples: as many as hold every sample."""
+    if params.centred:
+        return lengths // params.hop + 1
+    beyond = (lengths - (params.window or params.n_fft)).clamp(min=0)  # what the first frame does not hold
+    return torch.div(beyond + params.hop - 1, params.hop, rounding_mode="floor") + 1

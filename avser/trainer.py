@@ -29,6 +29,8 @@ def fit(
     settings = config.training
     loader = _loader(config, parts["train"], training=True)
     module = BranchModule(config, len(loader), [example.clip for example in parts["train"]])
+    if hasattr(module.network.backbone, "load_pretrained"):
+        module.network.backbone.load_pretrained()
     if hasattr(module.network.backbone, "measure"):
         solving.standardise(module.network, config, parts["train"])
     if config.init_from is not None:

@@ -163,6 +163,8 @@ def test_every_shipped_config_loads_and_its_model_runs(path):
 
 def sound(params: AudioInput) -> tuple[torch.Tensor, torch.Tensor]:
     """What an audio network gets of one second of noise."""
+    if params.kind == "embeddings":  # the weights are not at hand
+        return inputs.batch(torch.rand(1, 3, 1024), torch.tensor([3]), params)
     if params.kind == "features":
         pytest.importorskip("librosa")
     samples = 0.1 * np.random.default_rng(0).normal(size=params.rate).astype(np.float32)

@@ -93,6 +93,45 @@ def test_log_mel_agrees_with_torchaudio(params):
     np.testing.assert_allclose(raw_log_mel(samples, params), expected, atol=1e-3)
 
 
+# Frames and triangles as TensorFlow has them
+
+TENSORFLOW = AudioInput(window=400, hop=160, centred=False, slopes="mel", fmin=125.0, fmax=7_500.0, power=1.0)
+
+
+def test_frames_begin_at_their_time():
+    """By NumPy: the window of a frame stands at t hop, and is filled up with zeros for the Fourier transform."""
+    samples = speech_like()
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, 400)[::160] * window
+    magnitudes = np.abs(np.fft.rfft(frames, 512))  # (T, F)
+    matrix = mel_matrix(RATE, 512, 64, 125.0, 7_500.0, "mel").numpy()
+    np.testing.assert_allclose(raw_log_mel(samples, TENSORFLOW), np.log(magnitudes @ matrix + 1e-6).T, atol=1e-3)
+
+
+@given(st.integers(1, 4000))
+def test_frames_that_begin_at_their_time_hold_every_sample_once_there_is_silence_behind(size):
+    mel, lengths = log_mel_batch(torch.ones(1, size), torch.tensor([size]), TENSORFLOW)
+    held = (int(lengths) - 1) * 160 + 400
+    assert held - 160 < max(size, 400) <= held
+    assert mel.shape[-1] >= lengths
+    assert log_mel(torch.ones(1, size), TENSORFLOW).shape[-1] == max(0, size - 400) // 160 + 1
+
+
+def test_triangles_straight_over_mel():
+    """By hand at each frequency: the share of the way, in mel, from one corner to the next."""
+    matrix = mel_matrix(RATE, 512, 64, 125.0, 7_500.0, "mel")
+    corners = np.linspace(*(2595 * np.log10(1 + np.array([125, 7_500]) / 700)), 66)
+    for row in (10, 100, 200):
+        mel = 2595 * np.log10(1 + row * RATE / 512 / 700)
+        expected = np.interp(mel, corners, np.arange(66))  # on triangle `expected` - 1, from 0 to 1
+        below = int(expected)
+        found = matrix[row].nonzero().ravel().tolist()
+        assert found == [below - 1, below]
+        assert float(matrix[row, below]) == pytest.approx(expected - below, abs=1e-5)
+        assert float(matrix[row].sum()) == pytest.approx(1, abs=1e-5)
+    assert (matrix - mel_matrix(RATE, 512, 64, 125.0, 7_500.0)).abs().max() > 1e-3
+
+
 # Log-mel by itself
 
 
