@@ -18,7 +18,8 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types labels config torchlibs",
-        "probe media features pictures handcrafted embeddings inputs faces tracking metrics logits subjects folds splits windows models",
+        "probe media features pictures handcrafted embeddings inputs faces tracking metrics logits subjects folds "
+        "splits windows models",
         "checkpoint writers datasets bundles yamnet_import",
         "branches recognizer batch data augment copies",
         "fitting solving trainer estimators",
@@ -30,7 +31,8 @@ LAYERS = tuple(
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-PREDICTION = {*sum(LAYERS[:4], ()), "console"} - {"torchlibs", "subjects", "folds", "splits", "datasets", "data", "augment", "copies", "handcrafted"}
+TRAINING = "torchlibs subjects folds splits datasets data augment copies handcrafted"
+PREDICTION = {*sum(LAYERS[:4], ()), "console"} - set(TRAINING.split())
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 
