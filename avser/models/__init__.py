@@ -11,6 +11,7 @@ from avser.config import Config, members
 from avser.labels import label_set
 from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES
+from avser.models.papers import PAPER_BACKBONES
 from avser.models.papers_features import FEATURE_BACKBONES
 from avser.types import ConfigError
 
@@ -107,7 +108,7 @@ def build_model(config: Config) -> AudioBranch | AudioEnsemble | FaceBranch:
     """
     if config.ensemble:
         return AudioEnsemble([build_model(member) for member in members(config)])
-    audio = {**AUDIO_BACKBONES, **FEATURE_BACKBONES}
+    audio = {**AUDIO_BACKBONES, **PAPER_BACKBONES, **FEATURE_BACKBONES}
     registry = audio if config.branch == "audio" else FACE_BACKBONES
     network = config.network
     if network.name not in registry:
