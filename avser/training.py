@@ -187,14 +187,18 @@ def _table(config: Config, examples: Sequence[data.Example], logits: np.ndarray,
 
 
 def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
-    """Join the folds' held-out logits into one table and report on it."""
-    tables = [read_logits(path) for path in sorted(folder.glob("fold*/logits.csv"), key=_fold_number)]
-    if not tables:
+    """Join the folds' held-out logits into one table and report on it; those of an ensemble's members as well."""
+    table = _join(folder, "logits.csv")
+    if table is None:
         return Outcome(folder, None, None)
-    table = LogitTable.join(tables)
     write_logits(folder / "logits.csv", table)
+    for number in range(len(members(config)) if config.ensemble else 0):
+        write_logits(folder / f"member{number}.csv", _join(folder, f"member{number}/logits.csv"))
     return Outcome(folder, table, table.report(table.genders(clips)))
 
 
-def _fold_number(path: Path) -> int:
-    return int(path.parent.name.removeprefix("fold"))
+def _join(folder: Path, file: str) -> LogitTable | None:
+    """One table of a file that every fold has, in the order of the folds; None if none has it."""
+    folds = sorted(folder.glob("fold*"), key=lambda fold: int(fold.name.removeprefix("fold")))
+    tables = [read_logits(fold / file) for fold in folds if (fold / file).exists()]
+    return LogitTable.join(tables) if tables else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from avser.config import Config, members, parse_config
 from avser.metrics import Report
 
 CARD = """# {name} {version}
@@ -12,7 +13,7 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 
 | | |
 |---|---|
-| voice | {audio_network} on 64 log-mels of silence-trimmed, level-normalised 16 kHz sound |
+| voice | {audio_network}, on 64 log-mels of silence-trimmed, level-normalised 16 kHz sound |
 | face | {face_network} on aligned 48×48 grey crops and their mirror images; frames weighted by how expressive they are |
 | fusion | weighted average of log-probabilities: voice {audio_share:.2f}, face {face_share:.2f}, sharpness {sharpness:.2f} |
 | size | {size:.1f} MB |
@@ -22,13 +23,13 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 
 - Voice: RAVDESS speech without Actor 01 (Livingstone & Russo 2018, CC BY-NC-SA 4.0) and EmoDB (Burkhardt et al. 2005);
   calm counts as neutral, boredom is left out.
-- Face: FER2013 training part (Goodfellow et al. 2013) with FER+ votes (Barsoum et al. 2016, MIT) as part of the target:
-  half of it in the first round, a fifth in the second.
+- Face: FER2013 training part (Goodfellow et al. 2013) without the pictures that its other parts hold as well; FER+
+  votes (Barsoum et al. 2016, MIT) are a quarter of the target in the first round, a fifth in the second.
 - No other weights were used to start from.
 
 ## Chosen on
 
-Epochs, temperatures and priors on validation subjects (four RAVDESS actors; FER2013 public test). No corpus at hand has
+Epochs, temperatures, priors and the weights of the voice's members on validation subjects (four RAVDESS actors; FER2013 public test). No corpus at hand has
 voice and face of people outside the training set, so the face's calibration and the fusion come from {pairs} pairs of
 the same emotion: a validation actor's voice with a window of validation pictures of other people, 0 to 80 % of them
 neutral, the others at 20 to 100 % of their strength. They know nothing of how voice and face of one person go together.
@@ -94,7 +95,7 @@ def write_card(meta: Mapping, size: float, pairs: int, measured: Mapping[str, tu
         name=meta["name"],
         version=meta["version"],
         labels=", ".join(meta["labels"]),
-        audio_network=meta["branches"]["audio"]["config"]["network"]["name"],
+        audio_network=_voice(parse_config(meta["branches"]["audio"]["config"], "the header")),
         face_network=meta["branches"]["face"]["config"]["network"]["name"],
         audio_share=shares["audio"] / total,
         face_share=shares["face"] / total,
@@ -102,9 +103,14 @@ def write_card(meta: Mapping, size: float, pairs: int, measured: Mapping[str, tu
         size=size,
         pairs=pairs,
         rows="\n".join(_row(what, *facts) for what, facts in measured.items()),
-        details="\n\n".join(_detail(what, report) for what, (_, _, report) in measured.items()),
+        details="\n\n".join(_detail(what, r) for what, (_, _, r) in measured.items() if "member" not in what),
         commands=COMMANDS,
     )
+
+
+def _voice(config: Config) -> str:
+    names = [member.network.name for member in members(config)]
+    return names[0] if len(names) == 1 else f"weighted log-probabilities of {', '.join(names)}"
 
 
 def _row(what: str, protocol: str, file: str, report: Report) -> str:

@@ -19,6 +19,7 @@ import torch
 from model_card import write_card
 
 from avser import __version__, benchmark, checkpoint, datasets
+from avser.config import load_config, members
 from avser.datasets import fer2013
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
@@ -132,13 +133,21 @@ def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> dict[s
     return {what: (protocol, file, view.report()) for what, (protocol, file, view) in views.items()}
 
 
-def measure_actor6(run: Path, results: Path) -> tuple[str, str, Report]:
-    """The voice alone over all actors, from the held-out logits of a run under actor6."""
-    table = read_logits(run / "logits.csv")
-    write_logits(results / "ravdess_audio_actor6.csv", table)
-    genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
-    figures = table.report(genders)
-    return "actor6, validation actors inside the training part, 8 classes", "ravdess_audio_actor6.csv", figures
+def measure_actor6(run: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
+    """The voice alone over all actors, from the held-out logits of a run under actor6, and each of its members."""
+    config = load_config(run / "config.json")
+    files = {"audio, RAVDESS, all actors": ("logits.csv", "ravdess_audio_actor6.csv")}
+    for number, member in enumerate(members(config) if config.ensemble else ()):
+        name = f"member {number + 1}, {member.network.name}"
+        files[f"audio, {name}"] = (f"member{number}.csv", f"ravdess_audio_actor6_member{number + 1}.csv")
+    measured = {}
+    for what, (source, file) in files.items():
+        table = read_logits(run / source)
+        write_logits(results / file, table)
+        genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
+        protocol = "actor6, validation actors inside the training part, 8 classes"
+        measured[what] = (protocol, file, table.report(genders))
+    return measured
 
 
 def main() -> None:
@@ -167,7 +176,7 @@ def main() -> None:
     }
     checkpoint.save_fused(path, branches, fusion, meta, half=True)
     measured = measure(Recognizer(checkpoint.load(path)), args.data_root, results)
-    measured["audio, RAVDESS, all actors"] = measure_actor6(args.actor6, results)
+    measured |= measure_actor6(args.actor6, results)
     figures = {
         what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
     }

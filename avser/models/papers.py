@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from avser.features import add_deltas
+from avser.models.yamnet import PatchLstm, YamnetLstm
 from avser.types import ModelError
 
 
@@ -235,5 +236,7 @@ PAPER_BACKBONES: dict[str, type[nn.Module]] = {
     "cnn1d_features": Cnn1dFeatures,
     "fser": Fser,
     "alexnet3d": AlexNet3d,
+    "yamnet_lstm": YamnetLstm,
+    "patch_lstm": PatchLstm,
 }
 """Published audio networks by name."""
