@@ -171,6 +171,13 @@ def test_other_ways_to_fit(train, config, tmp_path, settings):
     assert (tmp_path / "runs" / "mini" / "fold0" / "model.safetensors").exists()
 
 
+def test_bfloat16(train, config, tmp_path):
+    wide = {"name": "resnet_attention", "options": {"widths": [16, 16, 16, 16], "features": 16}}
+    done = train(config(training={"epochs": 1, "precision": "bf16"}), f"network={wide}")
+    assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "runs" / "mini" / "fold0" / "model.safetensors").exists()
+
+
 def test_same_seed_same_logits(train, config, tmp_path):
     for name in ("one", "two"):
         assert train(config(training={"epochs": 1}), f"name={name}").code == 0
