@@ -23,8 +23,9 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 
 - Voice: RAVDESS speech without Actor 01 (Livingstone & Russo 2018, CC BY-NC-SA 4.0) and EmoDB (Burkhardt et al. 2005);
   calm counts as neutral, boredom is left out.
-- Face: FER2013 training part (Goodfellow et al. 2013) without the pictures that its other parts hold as well; FER+
-  votes (Barsoum et al. 2016, MIT) are a quarter of the target in the first round, a fifth in the second.
+- Face: FER2013 training part (Goodfellow et al. 2013) with FER+ votes (Barsoum et al. 2016, MIT) as part of the target:
+  half of it in the first round, a fifth in the second. These weights met pictures of which other parts of FER2013 hold
+  identical copies (training now leaves them out): the figure on new pictures is the one to compare.
 - No other weights were used to start from.
 
 ## Chosen on
