@@ -238,28 +238,6 @@ def parse_config(values: Mapping[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: {_sentence(error)}") from None
 
 
-MEMBERS_SHARE = ("branch", "labels", "corpora", "protocol", "exclude", "validation", "audio", "split_seed")
-
-
-def members(config: Config) -> list[Config]:
-    """The configs of an ensemble's members, the first being the config itself; of any other config just that.
-
-    Raises:
-        ConfigError: a member's key is unknown, or differs in what members must share: data, split and input.
-    """
-    plain = config.model_copy(update={"ensemble": []})
-    found = [plain]
-    for number, changes in enumerate(config.ensemble, 2):
-        values, source = plain.model_dump(), f"{config.name}, member {number} of the ensemble"
-        for key, value in changes.items():
-            _place(values, key, value, f"{source}: {key!r}")
-        member = parse_config(values, source)
-        if other := [key for key in MEMBERS_SHARE if getattr(member, key) != getattr(config, key)]:
-            raise ConfigError(f"{config.name}: member {number} of the ensemble may not differ in {other[0]!r}")
-        found.append(member)
-    return found
-
-
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -268,11 +246,15 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
-    _place(values, key, value, f"override {override!r}")
+    set_key(values, key, value, f"override {override!r}")
 
 
-def _place(values: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of nested settings; `source` is named in the error."""
+def set_key(values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of nested settings, in place; `source` is named in the error.
+
+    Raises:
+        ConfigError: a part of the key holds a value, not further settings.
+    """
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})

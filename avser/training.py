@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from avser import __version__, checkpoint, copies, data, estimators, metrics, solving, trainer
-from avser.config import Config, load_config, members
+from avser.config import Config, load_config
 from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
+from avser.members import members
 from avser.models import build_model
 from avser.splits import Fold, make_folds
 from avser.types import Clip, ConfigError, DataError

@@ -54,6 +54,21 @@ def make_picture(emotion: str, rng: np.random.Generator) -> np.ndarray:
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
+def mini_settings(branch: str, network: dict, **changes: object) -> dict:
+    """The config of a short training on one fold of such a corpus, which lies in `sounds` or in `pictures`."""
+    folder = {"audio": "sounds", "face": "pictures"}[branch]
+    return {
+        "branch": branch,
+        "labels": "basic7",
+        "protocol": "subject5",
+        "validation": 1,
+        "folds": [0],
+        "corpora": [{"name": "folder", "root": folder, "options": {"subject": SUBJECT}}],
+        "network": network,
+        **changes,
+    }
+
+
 def make_corpus(root: Path, kind: str, clips: int = 2, seed: int = 0) -> Path:
     """A corpus of `kind` audio or face: each of `PEOPLE` with `clips` of each of `EMOTIONS`."""
     rng = np.random.default_rng(seed)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from avser import inputs
-from avser.config import MEMBERS_SHARE, AudioInput, load_config, members, parse_config
+from avser.config import AudioInput, load_config, parse_config
 from avser.estimators import ESTIMATORS
 from avser.labels import label_set
+from avser.members import MEMBERS_SHARE, members
 from avser.models import build_model
 from avser.types import ConfigError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from corpora import EMOTIONS, PEOPLE, SUBJECT, make_corpus
+from corpora import EMOTIONS, PEOPLE, make_corpus, mini_settings
 
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
@@ -25,18 +25,13 @@ MEMBERS = [{"network": {"name": "functionals"}}, {"seed": 1, "network.options.de
 
 
 def settings(name: str = "mini", **changes: object) -> Config:
-    values = {
-        "name": name,
-        "branch": "audio",
-        "labels": "basic7",
-        "protocol": "subject5",
-        "validation": 1,
-        "folds": [0],
-        "corpora": [{"name": "folder", "root": "sounds", "options": {"subject": SUBJECT}}],
-        "network": {"name": "resnet_attention", "options": TINY, "dropout": 0.0},
-        "training": {"epochs": 2, "batch_size": 8, "lr": 0.01, "side_tasks": ["corpus"]},
-        "ensemble": MEMBERS,
-    }
+    values = mini_settings(
+        "audio",
+        {"name": "resnet_attention", "options": TINY, "dropout": 0.0},
+        name=name,
+        training={"epochs": 2, "batch_size": 8, "lr": 0.01, "side_tasks": ["corpus"]},
+        ensemble=MEMBERS,
+    )
     return parse_config({**values, **changes}, "test")
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types labels config torchlibs",
+        "errors files types labels config members torchlibs",
         "probe media features pictures handcrafted embeddings inputs faces tracking metrics logits subjects folds "
         "splits windows models",
         "checkpoint writers datasets bundles yamnet_import",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from networks import overfit
 
 from avser import checkpoint
 from avser.config import Config, parse_config
@@ -129,16 +130,7 @@ def test_one_small_batch_can_be_overfitted(branch, name):
         x = 0.3 * x + torch.randn(4, 1, 64, 1)
     else:
         x = torch.rand(4, 3, 4, 4).repeat_interleave(12, 2).repeat_interleave(12, 3)[:, None] + 0.1 * x
-    targets = torch.tensor([0, 2, 4, 6])
-    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
-    for _ in range(120):
-        loss = torch.nn.functional.cross_entropy(network(x, other), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if loss < 0.1:
-            break
-    assert loss < 0.1
+    assert overfit(network, x, other, lr=2e-3, steps=120) < 0.1
 
 
 @every_backbone

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from corpora import SUBJECT, make_corpus
+from networks import overfit
 
 from avser import checkpoint
 from avser.config import Config, load_config, parse_config
@@ -134,16 +135,7 @@ def test_one_small_batch_can_be_overfitted(name):
     network = make(name).train()
     x, lengths = inputs(network, 4)
     x = 0.2 * x + torch.rand(4, x.shape[1], x.shape[2], 1)  # rows of its own for each
-    targets = torch.tensor([0, 2, 4, 6])
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(200):
-        loss = torch.nn.functional.cross_entropy(network(x, lengths), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if loss < 0.1:
-            break
-    assert loss < 0.1
+    assert overfit(network, x, lengths, lr=3e-3, steps=200) < 0.1
 
 
 @every_backbone

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from corpora import SUBJECT, make_corpus
+from corpora import make_corpus, mini_settings
 
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
@@ -18,17 +18,8 @@ from avser.types import DataError, ModelError
 
 
 def settings(name: str, widths: list[int], **changes: object) -> Config:
-    values = {
-        "name": name,
-        "branch": "face",
-        "labels": "basic7",
-        "protocol": "subject5",
-        "validation": 1,
-        "folds": [0],
-        "corpora": [{"name": "folder", "root": "pictures", "options": {"subject": SUBJECT}}],
-        "network": {"name": "resnet_face", "options": {"widths": widths, "blocks": [1, 1]}, "dropout": 0.0},
-        "training": {"epochs": 1, "batch_size": 8, "lr": 1e-8},
-    }
+    network = {"name": "resnet_face", "options": {"widths": widths, "blocks": [1, 1]}, "dropout": 0.0}
+    values = mini_settings("face", network, name=name, training={"epochs": 1, "batch_size": 8, "lr": 1e-8})
     return parse_config({**values, **changes}, "test")
 
 

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 import yaml
-from corpora import SUBJECT, make_corpus
+from corpora import make_corpus, mini_settings
 
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
@@ -16,16 +16,8 @@ if importlib.util.find_spec("lightning") is None:
 def sweep(avser_command, tmp_path):
     """`sweep(axis, …)`: `avser train` over a grid on a miniature corpus."""
     make_corpus(tmp_path / "sounds", "audio")
-    values = {
-        "branch": "audio",
-        "labels": "basic7",
-        "protocol": "subject5",
-        "validation": 1,
-        "folds": [0],
-        "corpora": [{"name": "folder", "root": "sounds", "options": {"subject": SUBJECT}}],
-        "network": {"name": "resnet_attention", "options": {"widths": [4, 8, 8, 8], "features": 16}},
-        "training": {"epochs": 1, "batch_size": 8},
-    }
+    network = {"name": "resnet_attention", "options": {"widths": [4, 8, 8, 8], "features": 16}}
+    values = mini_settings("audio", network, training={"epochs": 1, "batch_size": 8})
     path = tmp_path / "mini.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avser.config import Config, members, parse_config
+from avser.config import Config, parse_config
+from avser.members import members
 from avser.metrics import Report
 
 CARD = """# {name} {version}

@@ -19,10 +19,11 @@ import torch
 from model_card import write_card
 
 from avser import __version__, benchmark, checkpoint, datasets
-from avser.config import load_config, members
+from avser.config import load_config
 from avser.datasets import fer2013
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
+from avser.members import members
 from avser.metrics import Report
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.recognizer import Recognizer

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from avser.config import Config, members
+from avser.config import Config
 from avser.labels import label_set
+from avser.members import members
 from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES
 from avser.models.papers import PAPER_BACKBONES
