@@ -139,8 +139,9 @@ class Training(_Section):
     `votes` is the share of the annotators' votes in the target where a corpus has them, the rest is its label.
     `average` is the decay of the moving average of the weights that is validated and kept; 0 takes the weights as
     they are. `keep` takes the epoch with the best validation UAR, or the last one. `side_tasks` names facts of a
-    voice (`gender`, `statement`, `intensity`, `corpus`…) that further heads learn beside the emotion, at
-    `side_weight` of its loss; they are not part of the model.
+    clip (`gender`, `statement`, `intensity`, `corpus`; `label`, the corpus's own where the target is votes…) that
+    further heads learn beside the emotion, at `side_weight` of its loss; they are not part of the model. `freeze`
+    leaves the backbone as `init_from` has it: only the classifier learns.
     """
 
     epochs: int = pydantic.Field(30, ge=1)
@@ -157,6 +158,7 @@ class Training(_Section):
     precision: Literal["32", "bf16"] = "32"
     side_tasks: list[str] = []
     side_weight: float = pydantic.Field(0.2, ge=0)
+    freeze: bool = False
 
 
 class Config(_Section):
@@ -196,10 +198,11 @@ class Config(_Section):
         return name
 
     @pydantic.model_validator(mode="after")
-    def _only_for_voices(self) -> Config:
-        for what, given in (("training.side_tasks", self.training.side_tasks), ("ensemble", self.ensemble)):
-            if given and self.branch != "audio":
-                raise ValueError(f"{what}: is for the audio branch only")
+    def _fits_together(self) -> Config:
+        if self.ensemble and self.branch != "audio":
+            raise ValueError("ensemble: is for the audio branch only")
+        if self.training.freeze and self.init_from is None:
+            raise ValueError("training.freeze: keeps the backbone as it comes; name a model to start from, init_from")
         return self
 
 

@@ -39,10 +39,10 @@ class SideTasks(torch.nn.Module):
         columns = []
         self.sizes: list[int] = []
         for task in tasks:
-            facts = [clip.corpus if task == "corpus" else clip.info.get(task) for clip in clips]
+            facts = [_fact(clip, task) for clip in clips]
             values = sorted({fact for fact in facts if fact is not None})
             if not values:
-                known = sorted({"corpus", *(fact for clip in clips for fact in clip.info)})
+                known = sorted({"corpus", "label", *(fact for clip in clips for fact in clip.info)})
                 raise ConfigError(
                     f"training.side_tasks: no training clip tells its {task!r}; they tell {', '.join(known)}"
                 )
@@ -55,6 +55,10 @@ class SideTasks(torch.nn.Module):
         """Cross-entropy summed over the tasks: features (B, D), facts (B, sum of sizes), mixed or not."""
         parts = zip(self.heads(features.float()).split(self.sizes, 1), facts.split(self.sizes, 1), strict=True)
         return sum(torch.nn.functional.cross_entropy(logits, fact) for logits, fact in parts)
+
+
+def _fact(clip: Clip, task: str) -> str | None:
+    return getattr(clip, task) if task in ("corpus", "label") else clip.info.get(task)
 
 
 class BranchModule(lightning.LightningModule):
@@ -71,6 +75,8 @@ class BranchModule(lightning.LightningModule):
             self.average = AveragedModel(
                 self.network, multi_avg_fn=_moving_average(config.training.average), use_buffers=True
             )
+        if config.training.freeze:
+            self.network.backbone.requires_grad_(False)
         tasks = config.training.side_tasks
         self.side = SideTasks(clips, tasks, self.network.backbone.features) if tasks else None
         self.seen: list[tuple[np.ndarray, np.ndarray]] = []
@@ -81,6 +87,8 @@ class BranchModule(lightning.LightningModule):
         return self.network if self.average is None else self.average.module
 
     def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if self.config.training.freeze:
+            self.network.backbone.eval()  # lightning has put it back to training: its statistics stay as they are
         inputs, other = data.network_inputs(batch, self.config, training=True)
         targets = classes = batch["targets"]
         if self.side is not None:
@@ -93,7 +101,9 @@ class BranchModule(lightning.LightningModule):
             logits = self.network(inputs, other)
         else:
             features = self.network.backbone(inputs, other)  # (B, D)
-            logits = self.network.head(features.float())
+            # frames of a video are classified one by one and pooled after that
+            several = self.config.branch == "face" and inputs.shape[1] > 1
+            logits = self.network(inputs, other) if several else self.network.head(features.float())
             side = self.config.training.side_weight * self.side.loss(features, facts)
         smoothing = self.config.training.label_smoothing
         loss = side + torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
@@ -119,7 +129,8 @@ class BranchModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         settings = self.config.training
-        parameters = [*self.network.parameters(), *(self.side.parameters() if self.side is not None else ())]
+        learning = self.network.head if settings.freeze else self.network
+        parameters = [*learning.parameters(), *(self.side.parameters() if self.side is not None else ())]
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(
                 parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay

@@ -255,10 +255,14 @@ def test_what_members_share_is_tested():
     assert {key.split(".")[0] for key in OTHERWISE} == set(MEMBERS_SHARE)
 
 
-@pytest.mark.parametrize("override", ["ensemble=[{seed: 1}]", "training.side_tasks=[gender]"])
-def test_what_is_for_voices_only(write, override):
+def test_ensembles_are_for_voices_only(write):
     face = ["branch=face", "network.name=resnet_face"]
-    what = override.partition("=")[0]
-    with pytest.raises(ConfigError, match=rf"mine.yaml: {what}: is for the audio branch only$"):
-        load_config(write(MINIMAL), [*face, override])
-    load_config(write(MINIMAL), [override])
+    with pytest.raises(ConfigError, match=r"mine.yaml: ensemble: is for the audio branch only$"):
+        load_config(write(MINIMAL), [*face, "ensemble=[{seed: 1}]"])
+    load_config(write(MINIMAL), ["ensemble=[{seed: 1}]"])
+
+
+def test_a_frozen_backbone_comes_from_somewhere(write):
+    with pytest.raises(ConfigError, match=r"mine.yaml: training.freeze: .*init_from$"):
+        load_config(write(MINIMAL), ["training.freeze=true"])
+    load_config(write(MINIMAL), ["training.freeze=true", "init_from=a.safetensors"])

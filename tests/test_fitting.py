@@ -96,7 +96,7 @@ def test_mixed_facts_are_a_mixed_loss():
 
 def test_a_fact_that_no_clip_tells_is_one_clear_error():
     with pytest.raises(
-        ConfigError, match="no training clip tells its 'gendr'; they tell corpus, gender, statement"
+        ConfigError, match="no training clip tells its 'gendr'; they tell corpus, gender, label, statement"
     ):
         SideTasks(CLIPS, ["corpus", "gendr"], 5)
 
@@ -132,6 +132,34 @@ def test_side_heads_are_trained_and_not_part_of_what_is_kept():
         kept = module.judged.state_dict()
         assert all(name.startswith(("backbone.", "head.")) for name in kept)
         assert kept.keys() == BranchModule(make_config(), 1).network.state_dict().keys()
+
+
+def test_a_face_learns_the_label_of_its_corpus_beside_the_votes():
+    clips = [Clip(Path(f"{n}.png"), ("happy", "sad")[n % 2], None, "a") for n in range(4)]
+    config = make_config(side_tasks=["label"]).model_dump()
+    network = {"name": "resnet_face", "options": {"widths": [4, 8], "blocks": [1, 1]}}
+    config = parse_config({**config, "branch": "face", "network": network}, "test")
+    for frames in (1, 3):
+        module = BranchModule(config, 1, clips)
+        batch = make_batch() | {"inputs": torch.randint(0, 256, (4, frames, 24, 24, 3), dtype=torch.uint8)}
+        batch["lengths"] = torch.tensor([frames, 1, frames, 1])
+        step(module, batch).backward()
+        assert module.side.sizes == [2]
+        assert module.side.heads.weight.grad.abs().sum() > 0
+        assert module.network.head[-1].weight.grad.abs().sum() > 0
+
+
+def test_a_frozen_backbone_stays_as_it_was():
+    values = make_config(weight_decay=0.1, lr=0.1).model_dump()
+    values["training"]["freeze"] = True
+    config = parse_config({**values, "init_from": "a.safetensors"}, "test")
+    module = BranchModule(config, 2, CLIPS).train()
+    before = {name: value.clone() for name, value in module.network.state_dict().items()}
+    optimizer = module.configure_optimizers()["optimizer"]
+    step(module, make_batch()).backward()
+    optimizer.step()
+    changed = {name for name, value in module.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"head.1.weight", "head.1.bias"}
 
 
 # Optimizers
