@@ -202,7 +202,7 @@ class Config(_Section):
         if self.ensemble and self.branch != "audio":
             raise ValueError("ensemble: is for the audio branch only")
         if self.training.freeze and self.init_from is None:
-            raise ValueError("training.freeze: keeps the backbone as it comes; name a model to start from, init_from")
+            raise ValueError("training.freeze: keeps the backbone as it is; name a model to start from, init_from")
         return self
 
 
