@@ -68,7 +68,7 @@ def make_folds(
         raise ConfigError(f"unknown protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}")
     if exclude and protocol != "final":
         raise ConfigError(f"protocol {protocol!r} excludes nobody: choose final, or drop exclude")
-    if val is not None and protocol in ("random", "official", "copies"):
+    if val is not None and protocol in ("random", "official", "official_or_random", "copies"):
         raise ConfigError(f"protocol {protocol!r} does not choose validation subjects: drop val")
     if isinstance(val, int) and val < 0:
         raise DataError(f"cannot set {val} validation subjects apart: give a number from 0 on")
@@ -205,6 +205,12 @@ def _official(clips: list[Clip], settings: _Settings) -> list[Fold]:
     return [Fold("official", parts["train"] + others, parts["val"], parts["test"])]
 
 
+def _official_or_random(clips: list[Clip], settings: _Settings) -> list[Fold]:
+    """The published split where the corpus as found tells one, else folds by chance."""
+    told = any("split" in clip.info for clip in clips)
+    return _official(clips, settings) if told else _by_chance("random", pooled=False)(clips, settings)
+
+
 def _folds_of(
     name: str,
     groups: Sequence[set[tuple[str, str]]],
@@ -254,6 +260,7 @@ PROTOCOLS: dict[str, Callable[[list[Clip], _Settings], list[Fold]]] = {
     "pooled_random": _by_chance("pooled_random", pooled=True),
     "copies": _copies,
     "official": _official,
+    "official_or_random": _official_or_random,
     "final": _final,
 }
 """Protocols by name."""

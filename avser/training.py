@@ -75,7 +75,7 @@ def train(
 
 def make_protocol(config: Config, clips: Sequence[Clip]) -> list[Fold]:
     """The folds of a config's protocol; under `copies` the varied copies are dealt out like clips."""
-    free = config.protocol in ("random", "pooled_random", "official", "copies")
+    free = config.protocol in ("random", "pooled_random", "official", "official_or_random", "copies")
     if config.protocol == "copies":
         clips = copies.expand(clips, config.augment.copies)
     return make_folds(

@@ -402,6 +402,25 @@ def test_ckplus_arrays(tmp_path):
         datasets.scan("ckplus", path)
 
 
+def test_ckplus_guesses(tmp_path):
+    """Rows 0 to 2 look alike and are guessed to be of two people, one of whom peaks in row 4."""
+    arrays = {
+        "images": np.zeros((6, 48, 48), np.uint8),
+        "label": [1, 1, 1, 1, 0, 0],
+        "label_names": np.array(["anger", "neutral"]),
+        "ck_sequence": np.array(["", "", "", "", "S010_001", "S011_001"]),
+    }
+    np.savez(tmp_path / "ck.npz", **arrays)
+    with pytest.raises(DataError, match=r"neutral_subject_guess.*ck\.npz"):
+        datasets.scan("ckplus", tmp_path, guessed=True)
+    guesses = np.array(["S010", "S012", "S010", "S011", "", ""])
+    np.savez(tmp_path / "ck.npz", neutral_subject_guess=guesses, neutral_cluster=[7, 7, 7, 8, -1, -1], **arrays)
+    assert [clip.subject for clip in datasets.scan("ckplus", tmp_path)] == [None] * 4 + ["S010", "S011"]
+    joined = "S010+S012"
+    found = [clip.subject for clip in datasets.scan("ckplus", tmp_path, guessed=True)]
+    assert found == [joined, joined, joined, "S011", joined, "S011"]
+
+
 def test_folder_with_subjects(tmp_path):
     touch(tmp_path, "angry/anna_01.mp4", "Fear/x/bert_2.wav", ".git/hidden.png", "loose.mp4", "happy/notes.txt")
     assert [(c.label, c.subject) for c in datasets.scan("folder", tmp_path)] == [

@@ -13,7 +13,7 @@ from avser.splits import ACTOR6, LUNA5, PROTOCOLS, make_folds
 from avser.subjects import subject_of
 from avser.types import Clip, ConfigError, DataError
 
-BY_CHANCE = ("random", "pooled_random", "copies", "official")
+BY_CHANCE = ("random", "pooled_random", "copies", "official", "official_or_random")
 """Protocols whose parts may share people."""
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
@@ -93,6 +93,11 @@ def test_folds_depend_on_the_seed_alone(protocol):
     assert make_folds(clips, protocol, seed=3) == make_folds(clips[::-1], protocol, seed=3)
     if protocol != "official":
         assert make_folds(clips, protocol, seed=3) != make_folds(clips, protocol, seed=4)
+
+
+def test_official_where_there_is_a_split_else_by_chance():
+    assert make_folds(official(), "official_or_random") == make_folds(official(), "official")
+    assert make_folds(ravdess(), "official_or_random", seed=2) == make_folds(ravdess(), "random", seed=2)
 
 
 def test_published_groups_of_actors_are_whole():
