@@ -18,6 +18,41 @@ def mix(
     return inputs, torch.maximum(other, other.flip(0)), share * targets + (1 - share) * targets.flip(0)
 
 
+def cut_mix(
+    faces: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, alpha: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """CutMix (Yun et al. 2019): a patch of each clip's faces comes from the batch's reverse.
+
+    The same patch in every frame that both clips have; the targets (B, C) are shared by what is pasted.
+    """
+    height, width = faces.shape[-2:]
+    side = (1 - float(np.random.beta(alpha, alpha))) ** 0.5  # of the patch, as a share of the picture's
+    ends = []
+    for size in (height, width):
+        middle, reach = np.random.uniform(0, size), side * size / 2
+        ends += [max(0, round(middle - reach)), min(size, round(middle + reach))]
+    top, bottom, left, right = ends
+    both = mask & mask.flip(0)  # (B, N)
+    faces, other = faces.clone(), faces.flip(0)
+    patch = (..., slice(top, bottom), slice(left, right))
+    faces[patch] = torch.where(both[:, :, None, None, None], other[patch], faces[patch])
+    area = (bottom - top) * (right - left) / (height * width)
+    share = area * both.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)  # (B, 1)
+    return faces, mask, (1 - share) * targets + share * targets.flip(0)
+
+
+def blend(
+    inputs: torch.Tensor, other: torch.Tensor, targets: torch.Tensor, augment: Augment
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mixup or CutMix of a batch as the settings have it; with both, each batch gets one of them by chance."""
+    kinds = [(mix, augment.mixup), (cut_mix, augment.cutmix)]
+    chosen = [(kind, alpha) for kind, alpha in kinds if alpha]
+    if not chosen:
+        return inputs, other, targets
+    kind, alpha = chosen[np.random.randint(2) if len(chosen) == 2 else 0]
+    return kind(inputs, other, targets, alpha)
+
+
 def change_speed(samples: torch.Tensor, extent: float) -> torch.Tensor:
     """Play faster or slower by up to `extent`, tempo and pitch together, (S,) -> (S',)."""
     if not extent:

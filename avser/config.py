@@ -83,12 +83,15 @@ class Corpus(_Section):
 
 
 class Network(_Section):
-    """A backbone by name with its options; for faces, how frames are pooled and whether mirror images help."""
+    """A backbone by name with its options; for faces, how frames are pooled and whether mirror images help.
+
+    `attention` is a pooling that learns which frames count, for clips of many frames.
+    """
 
     name: str
     options: dict[str, Any] = {}
     dropout: float = pydantic.Field(0.3, ge=0, lt=1)
-    pool: Literal["mean", "confidence", "expression"] = "expression"
+    pool: Literal["mean", "confidence", "expression", "attention"] = "expression"
     mirror: bool = False
 
 
@@ -105,6 +108,7 @@ class Augment(_Section):
     share of pictures reduced and enlarged again; `erase` share with a random patch removed (Zhong et al. 2020);
     `background` share whose surroundings become one grey, as before a plain wall; `grain` share with noise; `jpeg`
     share compressed at a low quality.
+    `cutmix` alpha of the Beta distribution of CutMix (Yun et al. 2019): a patch of another face.
     Both: `mixup` alpha of the Beta distribution (Zhang et al. 2018).
     `copies` adds that many varied copies of each training clip once and for all, as some papers do; `copy_kinds`
     says how the first, the second… differ, and then the first again: by `noise`, `stretch`, `shift`, `pitch` (of
@@ -112,6 +116,7 @@ class Augment(_Section):
     """
 
     mixup: float = pydantic.Field(0.0, ge=0)
+    cutmix: float = pydantic.Field(0.0, ge=0)
     speed: float = 0.0
     noise: float = 0.0
     band: float = 0.0
@@ -201,6 +206,8 @@ class Config(_Section):
     def _fits_together(self) -> Config:
         if self.ensemble and self.branch != "audio":
             raise ValueError("ensemble: is for the audio branch only")
+        if self.augment.cutmix and self.branch != "face":
+            raise ValueError("augment.cutmix: is for the face branch only; sounds take augment.mixup")
         if self.training.freeze and self.init_from is None:
             raise ValueError("training.freeze: keeps the backbone as it is; name a model to start from, init_from")
         return self

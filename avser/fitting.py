@@ -93,8 +93,7 @@ class BranchModule(lightning.LightningModule):
         targets = classes = batch["targets"]
         if self.side is not None:
             targets = torch.cat([targets, self.side.facts[batch["index"]]], 1)
-        if self.config.augment.mixup:
-            inputs, other, targets = augment.mix(inputs, other, targets, self.config.augment.mixup)
+        inputs, other, targets = augment.blend(inputs, other, targets, self.config.augment)
         targets, facts = targets[:, : classes.shape[1]], targets[:, classes.shape[1] :]
         side = 0.0
         if self.side is None:
@@ -108,6 +107,8 @@ class BranchModule(lightning.LightningModule):
         smoothing = self.config.training.label_smoothing
         loss = side + torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        hits = (logits.argmax(1) == targets.argmax(1)).float().mean()  # while dropout and augmentation are at work
+        self.log("train_accuracy", hits, on_step=False, on_epoch=True, batch_size=len(targets))
         return loss
 
     def on_train_batch_end(self, *_: object) -> None:
@@ -129,8 +130,8 @@ class BranchModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         settings = self.config.training
-        learning = self.network.head if settings.freeze else self.network
-        parameters = [*learning.parameters(), *(self.side.parameters() if self.side is not None else ())]
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        parameters = [*learning, *(self.side.parameters() if self.side is not None else ())]
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(
                 parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay

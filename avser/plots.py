@@ -36,6 +36,16 @@ COLOURS = {
 }
 """One colour an emotion, told apart by colour-blind people (Okabe and Ito 2008, two by Tol)."""
 
+CURVES = (
+    {
+        "train_accuracy": ("training", "#d55e00", ".--"),
+        "val_accuracy": ("validation", "#0072b2", ".-"),
+        "val_uar": ("validation, UAR", "#009e73", ".-"),
+    },
+    {"loss": ("training", "#d55e00", ".--"), "val_nll": ("validation", "#0072b2", ".-")},
+)
+"""What the two pictures of a training show: label, colour and style by column of the log."""
+
 
 def confusion(path: Path, table: LogitTable, title: str) -> None:
     """Shares of each true class (rows) by predicted class, with the counts."""
@@ -82,7 +92,9 @@ def roc(path: Path, table: LogitTable, title: str) -> None:
 
 
 def curves(path: Path, folder: Path, title: str) -> None:
-    """Loss and validation figures over the epochs, from the logs of a fold.
+    """Accuracy and loss on training and validation clips over the epochs, from the logs of a fold.
+
+    In training they are measured on the way, with augmentation, dropout and smoothed labels at work.
 
     Raises:
         DataError: the folder holds no log of training.
@@ -95,20 +107,19 @@ def curves(path: Path, folder: Path, title: str) -> None:
                 rows.setdefault(int(values.pop("epoch")), {}).update(values)
     if not rows:
         raise DataError(f"{folder}: holds no metrics.csv to draw; give the folder of a trained fold")
-    figure, axes = _figure(6, 3.8)
-    for key, colour in (("val_accuracy", "#0072b2"), ("val_uar", "#009e73")):
-        seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
-        axes.plot([epoch + 1 for epoch in seen], [rows[epoch][key] for epoch in seen], color=colour, label=key)
-    axes.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
-    losses = axes.twinx()
-    for key, colour in (("loss", "#d55e00"), ("val_nll", "#e69f00")):
-        seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
-        values = [rows[epoch][key] for epoch in seen]
-        losses.plot([epoch + 1 for epoch in seen], values, color=colour, label=key, linestyle="--")
-    losses.set_ylabel("loss (dashed)")
-    lines = [*axes.get_lines(), *losses.get_lines()]
-    axes.legend(lines, [line.get_label() for line in lines], fontsize=8, loc="center right")
-    axes.set_title(title, fontsize=9)
+    figure, shown = _figure(7.6, 3.4, columns=2)
+    for axes, what, lines in zip(shown, ("accuracy", "loss"), CURVES, strict=True):
+        for key, (label, colour, style) in lines.items():
+            seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
+            if seen:
+                values = [rows[epoch][key] for epoch in seen]
+                axes.plot([epoch + 1 for epoch in seen], values, style, color=colour, label=label, markersize=3)
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    shown[0].set_ylim(0, 1)
+    shown[1].set_ylim(bottom=0)
+    figure.suptitle(title, fontsize=9)
     _save(figure, path)
 
 
@@ -159,7 +170,7 @@ def draw_run(folder: Path, table: LogitTable | None, title: str) -> None:
         curves(log.with_name("curves.png"), log.parent, f"{title}, {log.parent.relative_to(folder)}")
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -167,7 +178,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
             f"pictures need matplotlib, which does not load ({error}): pip install 'avser[train]'"
         ) from None
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, columns)
 
 
 def _save(figure: Figure, path: Path) -> None:

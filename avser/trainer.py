@@ -112,7 +112,8 @@ def _start_from(module: BranchModule, config: Config, protocol: str) -> None:
         missing = module.network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise ModelError(f"{config.init_from}: does not fit the network of {config.name} ({error})") from None
-    if missing.unexpected_keys or any(not name.startswith("head.") for name in missing.missing_keys):
+    afresh = ("head.", "attend.")  # a pooling by attention may be learned on top of a network of pictures
+    if missing.unexpected_keys or any(not name.startswith(afresh) for name in missing.missing_keys):
         raise ModelError(f"{config.init_from}: is another backbone than that of {config.name}")
     if module.average is not None:
         module.average.module.load_state_dict(module.network.state_dict())

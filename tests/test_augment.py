@@ -307,6 +307,49 @@ def test_mixup_mixes_inputs_and_targets_by_one_share():
     assert 0 < new[0, 0] < 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_pastes_a_patch_and_shares_the_targets_by_its_area(seed):
+    np.random.seed(seed)
+    faces = torch.zeros(2, 3, 3, 40, 40)
+    faces[1] = 1.0
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    mixed, same, targets = augment.cut_mix(faces, mask, torch.eye(2), 1.0)
+    assert torch.equal(same, mask)
+    pasted = mixed.mean((2, 3, 4))  # (B, N)
+    torch.testing.assert_close(pasted[0], targets[0, 1].expand(3))
+    torch.testing.assert_close(1 - pasted[1], targets[1, 0].expand(3))
+    torch.testing.assert_close(targets.sum(1), torch.ones(2))
+    patch = mixed[0, 0, 0]
+    rows, columns = patch.amax(1) > 0, patch.amax(0) > 0
+    assert patch.sum() == rows.sum() * columns.sum()  # one rectangle
+
+
+def test_cutmix_leaves_frames_that_only_one_clip_has():
+    faces = torch.zeros(2, 3, 3, 40, 40)
+    faces[1] = 1.0
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    for seed in range(8):
+        np.random.seed(seed)
+        mixed, same, targets = augment.cut_mix(faces, mask, torch.eye(2), 1.0)
+        assert torch.equal(same, mask)
+        assert torch.equal(mixed[:, 1:], faces[:, 1:])
+        area = mixed[0, 0].mean()
+        torch.testing.assert_close(targets[:, 1], torch.stack([area / 2, 1 - area]))
+
+
+@pytest.mark.parametrize("asked", [{}, {"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_blends_are_those_asked_for(asked):
+    faces, mask = torch.rand(2, 1, 3, 24, 24), torch.ones(2, 1, dtype=torch.bool)
+    kinds = set()
+    for seed in range(20):
+        np.random.seed(seed)
+        mixed, _, _ = augment.blend(faces, mask, torch.eye(2), Augment(**asked))
+        own = (mixed == faces).float().mean()
+        whole = ((mixed == faces) | (mixed == faces.flip(0))).all()
+        kinds.add("cutmix" if whole and own < 1 else "none" if own == 1 else "mixup")
+    assert kinds - {"none"} == set(asked)  # a patch may be of no size
+
+
 def test_a_mixed_mask_shows_the_frames_of_both():
     mask = torch.tensor([[True, False, False], [True, True, False]])
     _, mixed, _ = augment.mix(torch.rand(2, 3, 3, 8, 8), mask, torch.eye(2), 0.4)

@@ -262,6 +262,12 @@ def test_ensembles_are_for_voices_only(write):
     load_config(write(MINIMAL), ["ensemble=[{seed: 1}]"])
 
 
+def test_cutmix_is_for_faces_only(write):
+    with pytest.raises(ConfigError, match=r"mine.yaml: augment.cutmix: is for the face branch only"):
+        load_config(write(MINIMAL), ["augment.cutmix=1"])
+    load_config(write(MINIMAL), ["branch=face", "network.name=resnet_face", "augment.cutmix=1"])
+
+
 def test_a_frozen_backbone_comes_from_somewhere(write):
     with pytest.raises(ConfigError, match=r"mine.yaml: training.freeze: .*init_from$"):
         load_config(write(MINIMAL), ["training.freeze=true"])

@@ -162,6 +162,21 @@ def test_a_frozen_backbone_stays_as_it_was():
     assert changed == {"head.1.weight", "head.1.bias"}
 
 
+# Figures of an epoch
+
+
+def test_accuracy_in_training_is_logged(monkeypatch):
+    module, batch = BranchModule(make_config(), 1), make_batch()
+    logged = {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: float(value)}))
+    module.eval()  # without what training adds, by hand
+    step(module, batch)
+    with torch.inference_mode():
+        logits = module.network(*fitting.data.network_inputs(batch, module.config, training=True))
+    assert logged["train_accuracy"] == (logits.argmax(1) == batch["targets"].argmax(1)).float().mean()
+    assert set(logged) == {"loss", "train_accuracy"}
+
+
 # Optimizers
 
 

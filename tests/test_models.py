@@ -304,7 +304,7 @@ def test_a_file_gives_the_same_ensemble_back(name, tmp_path):
 
 
 @every_face_backbone
-@pytest.mark.parametrize("pool", ["mean", "confidence"])
+@pytest.mark.parametrize("pool", ["mean", "confidence", "attention"])
 def test_a_masked_frame_has_no_say_at_all(name, pool):
     network = make("face", name, pool=pool)
     x, _ = inputs("face", 2)
@@ -346,6 +346,50 @@ def test_pooling_by_hand():
         network.pool_name = name
         assert network.pool(frames, torch.zeros(1, 3, dtype=torch.bool)).isfinite().all()
         torch.testing.assert_close(network.pool(frames, mask), network.pool(frames[:, :2], mask[:, :2]))
+
+
+def test_attention_by_hand():
+    torch.manual_seed(0)
+    network = build_model(make_config("face", "ck_dcnn", "attention")).eval()
+    faces = torch.rand(1, 3, 3, 48, 48)
+    mask = torch.tensor([[True, True, False]])
+    with torch.inference_mode():
+        features = network.backbone.encode(faces[0])
+        logs = network.head(features).log_softmax(1)
+        torch.testing.assert_close(network(faces, mask)[0], logs[:2].mean(0))  # at first all count alike
+        network.attend.weight.normal_()
+        network.attend.bias.fill_(3.0)
+        share = network.attend(features[:2]).softmax(0)
+        torch.testing.assert_close(network(faces, mask)[0], (share * logs[:2]).sum(0))
+        # what is kept of frames is enough, in double precision and mirrored too
+        kept = network.frames(faces[0]).double()
+        torch.testing.assert_close(network.pool(kept[None], mask)[0].float(), network(faces, mask)[0])
+        torch.testing.assert_close(kept.softmax(1).float(), logs.exp())
+        network.mirror = True
+        assert not torch.allclose(network.frames(faces[0]).double(), kept)
+    empty = torch.zeros(1, 3, dtype=torch.bool)
+    assert network.pool(torch.randn(1, 3, 7), empty).isfinite().all()
+
+
+def test_attention_learns_which_frames_count():
+    """The label is that of the bright frame; the dark ones say something else."""
+    network = build_model(make_config("face", "ck_dcnn", "attention"))
+    faces = 0.2 * torch.rand(8, 4, 3, 48, 48)
+    targets, places = torch.arange(8) % 2, torch.arange(8) % 4
+    for clip, (target, place) in enumerate(zip(targets.tolist(), places.tolist(), strict=True)):
+        faces[clip, place, :, : 24 if target else 48] += 0.7
+    mask = torch.ones(8, 4, dtype=torch.bool)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(faces, mask), targets)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    with torch.inference_mode():
+        features = network.backbone.encode(faces.flatten(0, 1)).view(8, 4, -1)
+        share = network.attend(features).softmax(1)[..., 0]
+    assert (share.argmax(1) == places).float().mean() > 0.7
 
 
 def test_a_wholly_neutral_window_stays_neutral():

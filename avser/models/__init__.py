@@ -51,6 +51,8 @@ class FaceBranch(nn.Module):
     Each frame is classified; the window's logits are the frames' log-probabilities averaged, plainly (`mean`),
     weighted by each frame's highest probability (`confidence`), or by the highest one of any emotion but neutral
     and calm (`expression`): a speaking face is neutral in between, and those frames should not outvote the rest.
+    With `attention` a layer learns how much a frame counts by its features (cf. Meng et al. 2019, Frame attention
+    networks), from clips of many frames; at first all count alike.
     With `mirror`, a frame's logits are those of the picture and of its mirror image averaged, in prediction.
 
     Args:
@@ -72,19 +74,32 @@ class FaceBranch(nn.Module):
         self.mirror = mirror
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
         self.pool_name = pool
+        self.attend = None
+        if pool == "attention":
+            self.attend = nn.Linear(backbone.features, 1)
+            nn.init.zeros_(self.attend.weight)
+            nn.init.zeros_(self.attend.bias)
 
     def frames(self, faces: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, 3, H, W) to logits of each, (N, C)."""
-        logits = self.head(self.backbone.encode(faces).float())
-        if self.mirror and not self.training:
-            logits = (logits + self.head(self.backbone.encode(faces.flip(-1)).float())) / 2
-        return logits
+        """Pictures (N, 3, H, W) to logits of each, (N, C).
+
+        A frame's attention is what its logits have in common, which no softmax sees: so the logits of frames are
+        all that is kept of them to pool them later.
+        """
+        views = [faces, faces.flip(-1)] if self.mirror and not self.training else [faces]
+        features = [self.backbone.encode(view).float() for view in views]
+        logits = sum(self.head(x) for x in features) / len(views)
+        if self.attend is None:
+            return logits
+        return logits.log_softmax(-1) + sum(self.attend(x) for x in features) / len(views)
 
     def pool(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits of frames (B, N, C) to logits of windows (B, C); a masked frame has no say."""
         logs = logits.log_softmax(-1)
         weight = mask.to(logs.dtype)  # (B, N)
-        if self.pool_name == "confidence":
+        if self.pool_name == "attention":
+            weight = weight * logits.logsumexp(-1).masked_fill(~mask, -1e4).softmax(1)
+        elif self.pool_name == "confidence":
             weight = weight * logs.amax(-1).exp()
         elif self.pool_name == "expression":
             # the floor keeps a window of nothing but neutral frames
