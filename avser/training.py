@@ -52,7 +52,10 @@ def train(
     if resume and settings.exists() and load_config(settings) != kept:
         raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
     if config.network.name not in ESTIMATORS or config.ensemble:  # estimators cannot be members
-        build_model(config)  # what is wrong with the network should not be found after hours of decoding
+        # what is wrong with the network should not be found after hours of decoding
+        backbone = getattr(build_model(config), "backbone", None)
+        if hasattr(backbone, "load_pretrained"):
+            backbone.load_pretrained()
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
     chosen = range(len(folds)) if config.folds is None else config.folds

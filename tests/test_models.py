@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from avser.labels import LABEL_SETS
 from avser.models import AudioBranch, AudioEnsemble, FaceBranch, build_model
 from avser.models.audio import AUDIO_BACKBONES, Functionals
 from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
+from avser.models.torchvision_faces import TORCHVISION_BACKBONES
 from avser.types import ConfigError
 
 TINY = {
@@ -20,17 +23,28 @@ TINY = {
     "cnn_lstm": {"widths": [4, 8, 8, 8], "features": 16, "hidden": 8},
     "resnet_face": {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]},
     "ck_dcnn": {"dropout": 0.0},
+    "resnet18": {"size": 48},
+    "mobilenet_v3_small": {"size": 48},
+    "efficientnet_b0": {"size": 48, "drop_path": 0.0},
 }
 """Options that make a backbone small and free of dropout; without a line here it is tested as it is."""
 
-BACKBONES = [("audio", name) for name in AUDIO_BACKBONES] + [("face", name) for name in FACE_BACKBONES]
+needs_torchvision = pytest.mark.skipif(
+    not importlib.util.find_spec("torchvision"), reason="torchvision is not installed"
+)
+FACES = [*FACE_BACKBONES, *(pytest.param(name, marks=needs_torchvision) for name in TORCHVISION_BACKBONES)]
+BACKBONES = [
+    *(("audio", name) for name in AUDIO_BACKBONES),
+    *(("face", name) for name in FACE_BACKBONES),
+    *(pytest.param("face", name, marks=needs_torchvision) for name in TORCHVISION_BACKBONES),
+]
 CLASSES = len(LABEL_SETS["basic7"])
 REACH = 80
 """Frames of log-mel beyond the end of a clip that convolutions may see at most."""
 
 every_backbone = pytest.mark.parametrize(("branch", "name"), BACKBONES)
 every_audio_backbone = pytest.mark.parametrize("name", AUDIO_BACKBONES)
-every_face_backbone = pytest.mark.parametrize("name", FACE_BACKBONES)
+every_face_backbone = pytest.mark.parametrize("name", FACES)
 
 
 @pytest.fixture(autouse=True)
@@ -439,14 +453,16 @@ def test_ck_dcnn_has_the_parameters_of_the_paper():
 
 def test_registries_hold_what_their_branch_needs():
     assert not set(AUDIO_BACKBONES) & set(FACE_BACKBONES)
-    assert all(issubclass(backbone, FaceBackbone) for backbone in FACE_BACKBONES.values())
+    faces = {**FACE_BACKBONES, **TORCHVISION_BACKBONES}
+    assert len(faces) == len(FACE_BACKBONES) + len(TORCHVISION_BACKBONES)
+    assert all(issubclass(backbone, FaceBackbone) for backbone in faces.values())
 
 
 @pytest.mark.parametrize("branch", ["audio", "face"])
 def test_an_unknown_backbone_lists_the_choices(branch):
     with pytest.raises(ConfigError, match=f"unknown {branch} backbone 'vgg': choose from") as caught:
         build_model(make_config(branch, "vgg"))
-    registry = AUDIO_BACKBONES if branch == "audio" else FACE_BACKBONES
+    registry = AUDIO_BACKBONES if branch == "audio" else {**FACE_BACKBONES, **TORCHVISION_BACKBONES}
     assert all(name in str(caught.value) for name in registry)
 
 

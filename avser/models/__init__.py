@@ -14,6 +14,7 @@ from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES
 from avser.models.papers import PAPER_BACKBONES
 from avser.models.papers_features import FEATURE_BACKBONES
+from avser.models.torchvision_faces import TORCHVISION_BACKBONES
 from avser.types import ConfigError
 
 
@@ -125,7 +126,7 @@ def build_model(config: Config) -> AudioBranch | AudioEnsemble | FaceBranch:
     if config.ensemble:
         return AudioEnsemble([build_model(member) for member in members(config)])
     audio = {**AUDIO_BACKBONES, **PAPER_BACKBONES, **FEATURE_BACKBONES}
-    registry = audio if config.branch == "audio" else FACE_BACKBONES
+    registry = audio if config.branch == "audio" else {**FACE_BACKBONES, **TORCHVISION_BACKBONES}
     network = config.network
     if network.name not in registry:
         raise ConfigError(

@@ -82,7 +82,8 @@ class CkDcnn(FaceBackbone):
     """The CK+ DCNN: convolutions 32-64-128 with max-pooling, dense 512 and 256 with dropout, on 48×48 grey.
 
     Source: the layer list of "Deep learning for emotion recognition from images (CK+) and audio (CREMA-D, SAVEE)";
-    its parameter counts (320, 18496, 73856, 1049088, 131328) are those of this network.
+    its parameter counts (320, 18496, 73856, 1049088, 131328) are those of this network. Weights begin as in Keras,
+    whose table of layers the paper prints: uniform by Glorot and Bengio (2010), biases at zero.
     """
 
     def __init__(self, dropout: float = 0.5) -> None:
@@ -95,6 +96,10 @@ class CkDcnn(FaceBackbone):
             *(nn.Linear(2048, 512), nn.ReLU(), nn.Dropout(dropout)),
             *(nn.Linear(512, 256), nn.ReLU()),
         )
+        for layer in self.body:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
         self.features = 256
 
     def encode(self, faces: torch.Tensor) -> torch.Tensor:
