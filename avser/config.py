@@ -11,66 +11,12 @@ import pydantic
 import yaml
 
 from avser.labels import label_set
+from avser.signals import AudioInput, FaceInput
 from avser.types import ConfigError
 
 
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class AudioInput(_Section):
-    """From sound to what a network takes. Stored with the weights: prediction uses what training used.
-
-    Attributes:
-        kind: `log_mel`, a spectrogram of the sound's length; `picture`, a spectrogram as a picture of fixed size;
-            `features`, one vector of hand-crafted features a sound; `embeddings`, what YAMNet makes of each patch.
-        rate: Hz. n_fft, hop: samples. window: length of the Hann window in samples, None for n_fft.
-        centred: a frame is centred on its time (t hop), or begins there as in TensorFlow.
-        bands: `mel` (HTK scale, triangles of height one), or `linear` for all bins of the Fourier transform.
-        fmin, fmax: Hz. n_mels: bands. slopes: the triangles are straight over `hz`, or `mel` as in TensorFlow.
-        power: 2 for the power, 1 for the magnitude spectrogram. offset: what is added before the logarithm.
-        trim_db: silence at both ends is cut below this distance to the loudest frame, in dB; None keeps it.
-        level_db: the remaining sound is scaled to this RMS level, dB of full scale; None leaves it as it is.
-        min_speech: shorter sound than this after trimming counts as absent, in s.
-        floor_db: sound whose loudest frame lies below this level counts as absent, dB of full scale.
-        mean, std: what is subtracted from and divides the log-mel.
-        max_seconds: training cuts longer clips at random to this length, in s.
-        picture: side of a picture, px. colours: of a picture, `grey` or `viridis`.
-        features: name of the set of hand-crafted features, or `yamnet` (functionals of embeddings), or `a+b+…`.
-        weights: file with YAMNet's weights, which embeddings need.
-    """
-
-    kind: Literal["log_mel", "picture", "features", "embeddings"] = "log_mel"
-    rate: int = 16_000
-    n_fft: int = 512
-    hop: int = 200
-    window: int | None = None
-    centred: bool = True
-    bands: Literal["mel", "linear"] = "mel"
-    slopes: Literal["hz", "mel"] = "hz"
-    n_mels: int = 64
-    fmin: float = 50.0
-    fmax: float = 8_000.0
-    power: float = 2.0
-    offset: float = 1e-6
-    trim_db: float | None = 35.0
-    level_db: float | None = -26.0
-    min_speech: float = 0.25
-    floor_db: float = -60.0
-    mean: float = -4.4
-    std: float = 3.7
-    max_seconds: float = 2.4
-    picture: int = 64
-    colours: Literal["grey", "viridis"] = "grey"
-    features: str = ""
-    weights: str | None = None
-
-
-class FaceInput(_Section):
-    """From crops to the face network: side in pixels, frames looked at in a second of video."""
-
-    size: int = 48
-    fps: float = 10.0
 
 
 class Corpus(_Section):
@@ -171,7 +117,7 @@ class Config(_Section):
 
     `exclude` names subjects that protocol `final` holds out; `validation` is the number of validation subjects;
     `init_from` is a model file whose branch the weights start from. `seed` draws weights, order and augmentation,
-    `split_seed` the folds and validation subjects. `ensemble` lists further members of an audio model, each by the
+    `split_seed` the folds and validation subjects. `ensemble` lists further members of a model, each by the
     keys in which it differs from the first (`network.options.deltas: true` changes one key, `network: {…}` all).
     """
 
@@ -204,13 +150,29 @@ class Config(_Section):
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> Config:
-        if self.ensemble and self.branch != "audio":
-            raise ValueError("ensemble: is for the audio branch only")
-        if self.augment.cutmix and self.branch != "face":
-            raise ValueError("augment.cutmix: is for the face branch only; sounds take augment.mixup")
+        crops = self.signal == "crops"
+        if self.ensemble and crops:
+            raise ValueError("ensemble: is for the audio branch and for action units only")
+        if self.augment.cutmix and not crops:
+            raise ValueError("augment.cutmix: is for the face branch only, on crops; others take augment.mixup")
         if self.training.freeze and self.init_from is None:
             raise ValueError("training.freeze: keeps the backbone as it is; name a model to start from, init_from")
         return self
+
+    @property
+    def signal(self) -> str:
+        """What the branch takes: `sound`, `crops` of faces or `action_units`."""
+        return "sound" if self.branch == "audio" else self.face.input
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a clip is judged by the help of the person's other clips; figures must be named so."""
+        return self.branch == "face" and self.face.centre == "subject"
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol as figures name it."""
+        return f"{self.protocol}, transductive" if self.transductive else self.protocol
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

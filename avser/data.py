@@ -5,7 +5,7 @@ The way up to the network is that of prediction: `media`, `faces` and `features`
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 
-from avser import augment, copies, datasets, embeddings, faces, inputs, media, tracking
-from avser.config import Config, FaceInput
-from avser.files import replacing
+from avser import augment, copies, datasets, embeddings, faces, inputs, media, tracking, units
+from avser.caching import cached
+from avser.config import Config
 from avser.labels import distribution, label_set, place
 from avser.types import AvserError, Clip, ConfigError, DataError
 
@@ -30,7 +29,10 @@ MAX_FRAMES = 32
 
 @dataclass(frozen=True)
 class Example:
-    """One clip ready for a branch: `inputs` as `inputs.prepare` makes it, or crops (N, H, W, 3); `target` (C,)."""
+    """One clip ready for a branch; `target` (C,).
+
+    `inputs` is as `inputs.prepare` makes it of a sound; of a face crops (N, H, W, 3) or action units (N, U).
+    """
 
     clip: Clip
     inputs: np.ndarray
@@ -82,12 +84,18 @@ def load_examples(
 
     Returns:
         The examples, and a sentence for each clip that had to be left out (unreadable, silent, no face).
+
+    Raises:
+        DataError: a table of action units is not as it must be.
     """
     labels = label_set(config.labels)
     examples, left_out = [], []
+    make = _SOURCES[config.signal]
+    if config.signal == "action_units":
+        units.check_tables(clips, config.face)
     for clip in progress(clips):
         try:
-            made = _sound(clip, config) if config.branch == "audio" else _crops(clip, config.face)
+            made = make(clip, config)
         except AvserError as error:
             left_out.append(str(error))
             continue
@@ -95,6 +103,9 @@ def load_examples(
             left_out.append(f"{clip.path}: no {'sound' if config.branch == 'audio' else 'face'} found")
             continue
         examples.append(Example(clip, made, _target(clip, labels, votes)))
+    if config.transductive:
+        centred = units.subtract_means([x.inputs for x in examples], [x.clip for x in examples])
+        examples = [dataclasses.replace(x, inputs=given) for x, given in zip(examples, centred, strict=True)]
     return examples, left_out
 
 
@@ -119,31 +130,6 @@ def without_copies(examples: Sequence[Example], held_out: Sequence[Example]) -> 
 # Inputs, decoded once
 
 
-def cache_folder() -> Path:
-    """Where decoded sound and crops are kept: AVSER_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
-
-
-def _cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array from the cache, keyed by the file's content and the settings; made and stored if not there."""
-    try:
-        digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
-    except OSError as error:
-        raise DataError(f"{clip.path}: cannot be read ({error.strerror or error}); get the file again") from None
-    digest.update(f"{clip.start}|{clip.end}|{settings}".encode())
-    key = digest.hexdigest()
-    path = cache_folder() / key[:2] / f"{key}.npy"
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        pass  # not there yet, or cut short by a crash: made anew
-    array = make()
-    # a full or read-only disk costs speed, not the result
-    with contextlib.suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
-    return array
-
-
 def _sound(clip: Clip, config: Config) -> np.ndarray | None:
     params = config.audio
 
@@ -152,7 +138,7 @@ def _sound(clip: Clip, config: Config) -> np.ndarray | None:
         return np.round(track.samples.clip(-1, 1) * 32767).astype(np.int16)
 
     def samples() -> np.ndarray:
-        sound = _cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
+        sound = cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
         return copies.vary_sound(sound, clip, config)
 
     if params.kind == "log_mel":
@@ -165,7 +151,7 @@ def _sound(clip: Clip, config: Config) -> np.ndarray | None:
     # pictures, features and embeddings take longer to make than to read
     parts = (embeddings.fingerprint(params), str(copies.which(clip)), ",".join(config.augment.copy_kinds))
     settings = "|".join((params.model_dump_json(), *parts))
-    made = _cached(clip, settings, make)
+    made = cached(clip, settings, make)
     if not made.size:
         return None
     return copies.vary_picture(made, clip, config) if params.kind == "picture" else made
@@ -180,7 +166,8 @@ def is_picture(clip: Clip) -> bool:
     return clip.row is not None or clip.path.suffix.lower() in datasets.IMAGE_SUFFIXES
 
 
-def _crops(clip: Clip, params: FaceInput) -> np.ndarray | None:
+def _crops(clip: Clip, config: Config) -> np.ndarray | None:
+    params = config.face
     if is_picture(clip):
         return _picture(datasets.load_image(clip), params.size)
 
@@ -189,7 +176,7 @@ def _crops(clip: Clip, params: FaceInput) -> np.ndarray | None:
         longest = max(tracking.track_faces(frames, params.size), key=len, default=None)
         return np.zeros((0, params.size, params.size, 3), np.uint8) if longest is None else longest.crops
 
-    crops = _cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
+    crops = cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
     if len(crops) > MAX_FRAMES:
         crops = crops[np.linspace(0, len(crops) - 1, MAX_FRAMES).round().astype(int)]
     return crops if len(crops) else None
@@ -210,6 +197,14 @@ def _picture(image: np.ndarray, size: int) -> np.ndarray | None:
 @lru_cache(maxsize=1)
 def _detector() -> faces.FaceDetector:
     return faces.FaceDetector()
+
+
+def _action_units(clip: Clip, config: Config) -> np.ndarray:
+    return units.read_clip(clip, config.face)
+
+
+_SOURCES = {"sound": _sound, "crops": _crops, "action_units": _action_units}
+"""What a branch takes of a clip, by `Config.signal`; None where there is nothing to take."""
 
 
 # Batches
@@ -244,7 +239,7 @@ def collate(items: Sequence[tuple[int, torch.Tensor, torch.Tensor]]) -> dict[str
 def network_inputs(
     batch: dict[str, torch.Tensor], config: Config, training: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the branch takes from a batch: (mel, lengths) or (faces, mask), augmented when training."""
+    """What the branch takes from a batch: (mel, lengths) or (faces or units, mask), augmented when training."""
     given, lengths, settings = batch["inputs"], batch["lengths"], config.augment
     if config.branch == "audio":
         spectral = training and config.audio.kind == "log_mel"
@@ -257,6 +252,8 @@ def network_inputs(
             mel = augment.mask_spectrogram(mel, lengths, settings, int(settings.time_width / seconds))
         return mel, lengths
     mask = torch.arange(given.shape[1])[None, :] < lengths.cpu()[:, None]  # (B, N)
+    if config.signal == "action_units":
+        return given, mask.to(given.device)
     pictures = given.permute(0, 1, 4, 2, 3).float() / 255  # (B, N, 3, H, W)
     if training:
         pictures = augment.augment_faces(pictures, settings)

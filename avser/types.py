@@ -48,7 +48,8 @@ class Clip:
         end: where it ends, in s; None for the end of the file.
         row: row of a pixel table, for corpora that ship as one.
         votes: share of annotators per emotion name, for corpora that have them.
-        info: other facts as text, for instance gender, intensity, statement, split.
+        info: other facts as text, for instance gender, intensity, statement, split; `name` is that of a
+            clip that is one of many in its file.
     """
 
     path: Path
@@ -63,8 +64,8 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """A name for tables: the file's stem, with the row for a pixel table, or the number of a varied copy."""
-        name = self.path.stem if self.row is None else f"{self.path.stem}:{self.row}"
+        """A name for tables: that in `info`, or the file's stem with the row of a pixel table; a copy's number."""
+        name = self.info.get("name") or (self.path.stem if self.row is None else f"{self.path.stem}:{self.row}")
         return f"{name}#{self.info['copy']}" if "copy" in self.info else name
 
 

@@ -141,3 +141,18 @@ def build_tess(root: Path) -> None:
     """A word of each actress."""
     write_sound(root / "OAF_Fear/OAF_back_fear.wav")
     write_sound(root / "YAF_pleasant_surprised/YAF_youth_ps.wav", "happy")
+
+
+def build_openface(root: Path) -> None:
+    """A file of frames with its label in a table beside it, and a table of means."""
+    write_units(root / "frames" / "anna_01.csv", [{"frame": 1, "success": 1, "AU12_r": 2.5}])
+    (root / "labels.csv").write_text("clip,label,subject\nanna_01,happy,anna\n")
+    write_units(root / "means.csv", [{"clip": "bert_01", "label": "sad", "subject": "bert", "AU12_r": 0.1}])
+
+
+def write_units(path: Path, rows: list[dict[str, object]]) -> Path:
+    """Rows as OpenFace writes them, with a blank before each name and value but the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [rows[0].keys(), *(row.values() for row in rows)]
+    path.write_text("".join(", ".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")
+    return path

@@ -79,7 +79,7 @@ def test_a_config_cannot_be_changed(write):
         ("training.epoch=3", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
         ("trainin.epochs=3", r"unknown key 'trainin'; did you mean 'training'\?"),
         ("augment.mix_up=1", r"did you mean 'mixup'\?"),
-        ("face.zzz=1", "unknown key 'face.zzz'; known keys are size, fps"),
+        ("face.zzz=1", "unknown key 'face.zzz'; known keys are input, size, fps, units, centre"),
         ("network.options=3", "network.options: .*dictionary"),
         ("training.epochs=0", "training.epochs: .*greater than or equal to 1"),
         ("training.epochs=many", "training.epochs: .*integer"),
@@ -255,11 +255,18 @@ def test_what_members_share_is_tested():
     assert {key.split(".")[0] for key in OTHERWISE} == set(MEMBERS_SHARE)
 
 
-def test_ensembles_are_for_voices_only(write):
-    face = ["branch=face", "network.name=resnet_face"]
-    with pytest.raises(ConfigError, match=r"mine.yaml: ensemble: is for the audio branch only$"):
-        load_config(write(MINIMAL), [*face, "ensemble=[{seed: 1}]"])
+def test_ensembles_are_not_for_crops(write):
+    face = ["branch=face", "network.name=resnet_face", "ensemble=[{seed: 1}]"]
+    with pytest.raises(ConfigError, match=r"mine.yaml: ensemble: is for the audio branch and for action units"):
+        load_config(write(MINIMAL), face)
     load_config(write(MINIMAL), ["ensemble=[{seed: 1}]"])
+    load_config(write(MINIMAL), [*face, "face.input=action_units"])
+
+
+def test_only_action_units_are_centred_by_subject(write):
+    with pytest.raises(ConfigError, match=r"mine.yaml: face: centre: is for face.input=action_units only$"):
+        load_config(write(MINIMAL), ["face.centre=subject"])
+    load_config(write(MINIMAL), ["face.centre=subject", "face.input=action_units"])
 
 
 def test_cutmix_is_for_faces_only(write):

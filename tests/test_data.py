@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from avser import data, media
+from avser.caching import cache_folder
 from avser.config import Config, parse_config
-from avser.data import ExampleDataset, cache_folder, collate, load_examples, network_inputs, run_network, scan
+from avser.data import ExampleDataset, collate, load_examples, network_inputs, run_network, scan
 from avser.labels import LABEL_SETS
 from avser.models import build_model
 from avser.types import Clip, ConfigError, DataError

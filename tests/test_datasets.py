@@ -8,7 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from corpora import build_crema_d, build_demos, build_iemocap, build_tess, iemocap_turn  # noqa: F401 (BUILDERS)
+from corpora import (  # noqa: F401 (BUILDERS)
+    build_crema_d,
+    build_demos,
+    build_iemocap,
+    build_openface,
+    build_tess,
+    iemocap_turn,
+)
 
 from avser import datasets
 from avser.datasets import ckplus, crema_d, demos, emodb, emovo, fer2013, iemocap, ravdess, savee, tess

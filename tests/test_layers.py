@@ -17,11 +17,11 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types labels config members torchlibs",
-        "probe media features pictures handcrafted embeddings inputs faces tracking metrics logits subjects folds "
-        "splits windows models",
+        "errors files types labels signals config members torchlibs",
+        "probe media features pictures handcrafted embeddings inputs units faces tracking metrics logits subjects "
+        "folds splits windows models",
         "checkpoint writers datasets bundles yamnet_import",
-        "branches recognizer batch data augment copies",
+        "branches recognizer batch caching data augment copies",
         "fitting solving trainer estimators",
         "training",
         "benchmark plots sweeps published reports console",
@@ -31,7 +31,7 @@ LAYERS = tuple(
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-TRAINING = "torchlibs subjects folds splits datasets data augment copies handcrafted"
+TRAINING = "torchlibs subjects folds splits datasets caching data augment copies handcrafted"
 PREDICTION = {*sum(LAYERS[:4], ()), "console"} - set(TRAINING.split())
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 

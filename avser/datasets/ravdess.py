@@ -35,11 +35,12 @@ NAME = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\
 
 def scan(root: Path) -> list[Clip]:
     """The clips of RAVDESS; `subject` is the actor's number ("01" to "24")."""
-    clips = [clip for path in find(root, MEDIA_SUFFIXES) if (clip := _clip(path))]
+    clips = [clip for path in find(root, MEDIA_SUFFIXES) if (clip := describe(path))]
     return distinct(clips, lambda clip: clip.path.stem)
 
 
-def _clip(path: Path) -> Clip | None:
+def describe(path: Path) -> Clip | None:
+    """What the name of a file says of it; None if it is no name of RAVDESS."""
     match = NAME.fullmatch(path.stem)
     if match is None:
         return None

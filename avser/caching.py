@@ -1,0 +1,40 @@
+"""Arrays that took long to make, kept on disk for the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from avser.files import replacing
+from avser.types import Clip, DataError
+
+
+def cache_folder() -> Path:
+    """Where decoded sound and crops are kept: AVSER_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
+
+
+def cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array from the cache, keyed by the file's content and the settings; made and stored if not there."""
+    try:
+        digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
+    except OSError as error:
+        raise DataError(f"{clip.path}: cannot be read ({error.strerror or error}); get the file again") from None
+    digest.update(f"{clip.start}|{clip.end}|{settings}".encode())
+    key = digest.hexdigest()
+    path = cache_folder() / key[:2] / f"{key}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        pass  # not there yet, or cut short by a crash: made anew
+    array = make()
+    # a full or read-only disk costs speed, not the result
+    with contextlib.suppress(OSError), replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
+    return array
