@@ -20,18 +20,26 @@ def prepare(samples: np.ndarray, params: AudioInput) -> np.ndarray | None:
     Returns:
         (S',) float32, or None where there is no sound to speak of (absent, not silent input to a network).
     """
-    level = _frame_level_db(samples, params.hop)
-    if not len(level) or level.max() < params.floor_db:
+    part = spoken(samples, params)
+    if part is None:
         return None
-    if params.trim_db is not None:
-        loud = np.flatnonzero(level > level.max() - params.trim_db)
-        samples = samples[loud[0] * params.hop : (loud[-1] + 1) * params.hop]
-    if len(samples) < params.min_speech * params.rate:
-        return None
+    samples = samples[part]
     if params.level_db is None:
         return samples.astype(np.float32)
     rms = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
     return (samples * (10 ** (params.level_db / 20) / rms)).astype(np.float32)
+
+
+def spoken(samples: np.ndarray, params: AudioInput) -> slice | None:
+    """The samples (S,) without silence at both ends; None where there is no sound to speak of."""
+    level = _frame_level_db(samples, params.hop)
+    if not len(level) or level.max() < params.floor_db:
+        return None
+    part = slice(0, len(samples))
+    if params.trim_db is not None:
+        loud = np.flatnonzero(level > level.max() - params.trim_db)
+        part = slice(int(loud[0]) * params.hop, (int(loud[-1]) + 1) * params.hop)
+    return part if part.stop - part.start >= params.min_speech * params.rate else None
 
 
 def _frame_level_db(samples: np.ndarray, hop: int) -> np.ndarray:
