@@ -201,7 +201,7 @@ def test_a_damaged_description_is_refused(model, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rule": "vote"}, "unknown fusion rule 'vote'"),
+        ({"rule": "none"}, "unknown fusion rule 'none'"),
         ({"shares": {"audio": 1}}, "do not fit"),
         ({"x": 1}, "do not fit"),
     ],

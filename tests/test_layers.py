@@ -22,9 +22,9 @@ LAYERS = tuple(
         "folds splits windows models",
         "checkpoint writers datasets bundles yamnet_import",
         "branches recognizer batch caching data augment copies",
-        "fitting solving trainer estimators",
+        "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training",
-        "benchmark plots sweeps published reports console",
+        "benchmark plots sweeps published reports fusion_reports console",
         "cli app cluster",
     )
 )
