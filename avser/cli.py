@@ -137,7 +137,10 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str | None, typer.Argument(help="Name of a shipped model, or a model file.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]…", help="Names of shipped models, or model files; several are averaged."),
+    ] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus to measure on, by the name of its reader.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
     only: Annotated[
@@ -146,22 +149,48 @@ def evaluate(
     ] = None,
     modality: Annotated[str | None, typer.Option(help="fused, audio or face.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV for the logits of each clip.")] = None,
-    from_logits: Annotated[Path | None, typer.Option(help="Measure a CSV of logits instead.")] = None,
+    from_logits: Annotated[
+        list[Path] | None, typer.Option(help="Measure a CSV of logits instead; several are averaged.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="Label set to measure in, for instance basic7.")] = None,
     plots: Annotated[
         Path | None, typer.Option(help="Folder for pictures: confusion, ROC curves, and with MODEL a t-SNE map.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure a model on a labelled corpus, or recompute figures from a file of logits."""
+    """Measure a model on a labelled corpus, or recompute figures from a file of logits.
+
+    Of several models, each is measured and the average of their log-probabilities, over the labels they share.
+    """
     from avser import reports
 
-    if from_logits is not None:
-        reports.report_logits(from_logits, labels, plots, as_json)
-    elif model is None or corpus is None or root is None:
+    if from_logits:
+        reports.report_logits(from_logits, output, labels, plots, as_json)
+    elif not models or corpus is None or root is None:
         raise typer.BadParameter("give MODEL with --corpus and --root, or --from-logits FILE")
     else:
-        reports.evaluate(model, corpus, root, only or [], modality, output, labels, plots, as_json)
+        reports.evaluate(models, corpus, root, only or [], modality, output, labels, plots, as_json)
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(metavar="VIDEO_OR_IMAGE", help="A video, sound or picture.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="PNG to write; by default NAME_explained.png.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")] = "av-base",
+    modality: Annotated[
+        str | None, typer.Option(help="fused, audio or face; by default all the model has.")
+    ] = None,
+    emotion: Annotated[
+        str | None, typer.Option(help="What to explain; by default the emotion that is found.")
+    ] = None,
+) -> None:
+    """Draw what speaks for an emotion: heat over the face and over the spectrogram (Grad-CAM)."""
+    from avser import reports
+
+    written = reports.explain(path, output, model, modality, emotion)
+    typer.echo(f"written: {written}")
 
 
 @app.command()

@@ -16,7 +16,10 @@ from avser.types import ConfigError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
+
+    from avser.explain import Explanation, SoundHeat
 
 COLOURS = {
     "neutral": "#777777",
@@ -170,15 +173,99 @@ def draw_run(folder: Path, table: LogitTable | None, title: str) -> None:
         curves(log.with_name("curves.png"), log.parent, f"{title}, {log.parent.relative_to(folder)}")
 
 
+HEAT, PITCHES = "inferno", (100, 250, 500, 1000, 2000, 4000, 7000)
+"""Colours of heat, from dark violet to light yellow, which differ in lightness; frequencies on an axis, Hz."""
+BRANCHES = {"audio": ("voice", "#0072b2"), "face": ("face", "#e69f00"), "fused": ("fused", "#444444")}
+
+
+def explanation(path: Path, shown: Explanation) -> None:
+    """Faces and spectrogram with the heat of what an answer goes by, and what each branch said beside."""
+    rows = bool(shown.faces) + (shown.sound is not None)
+    columns = 4 if shown.sound is not None else max(1, len(shown.faces))
+    height = max(1.1 + 2.3 * rows, 1.6 + 0.4 * len(shown.labels)) + 0.2 * len(shown.notes)
+    width = max(2.0 * columns, 3.4)  # of faces and spectrogram
+    figure = _blank(width + 3.2, height)
+    left, right = figure.subfigures(1, 2, width_ratios=[width, 3.2])
+    parts = iter(left.subfigures(rows, 1, squeeze=False)[:, 0]) if rows else iter(())
+    heat = None
+    if shown.faces:
+        heat = _draw_faces(next(parts), shown, columns)
+    if shown.sound is not None:
+        heat = _draw_sound(next(parts), shown.sound)
+    _draw_said(right, shown)
+    if heat is not None:
+        bar = right.colorbar(heat, ax=right.axes, location="bottom", shrink=0.8, aspect=24, ticks=[0, 1])
+        bar.ax.set_xticklabels(["no influence", "most"], fontsize=8)
+    said = shown.said.get("fused", next(iter(shown.said.values())))
+    prob = said[shown.labels.index(shown.emotion)]
+    figure.suptitle(f"{shown.path.name}: what speaks for {shown.emotion} ({_percent(prob)})", fontsize=11)
+    if shown.notes:
+        figure.supxlabel("\n".join(shown.notes), fontsize=8, x=0.02, ha="left", color="#444444")
+    _save(figure, path)
+
+
+def _draw_faces(part: SubFigure, shown: Explanation, columns: int) -> AxesImage:
+    for axes, face in zip(part.subplots(1, columns, squeeze=False)[0], shown.faces, strict=False):
+        grey = face.picture @ np.array([0.299, 0.587, 0.114])
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        drawn = axes.imshow(face.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.65 * face.heat)
+        when = "" if face.time is None else f"{face.time:.2f} s: "
+        axes.set_title(f"{when}{shown.emotion} {_percent(face.prob)}", fontsize=9)
+    for axes in part.axes:
+        axes.set_axis_off()
+    return drawn
+
+
+def _draw_sound(part: SubFigure, sound: SoundHeat) -> AxesImage:
+    axes = part.subplots()
+    bands = len(sound.hertz)
+    place = {"extent": (sound.start, sound.end, -0.5, bands - 0.5), "origin": "lower", "aspect": "auto"}
+    low, high = np.percentile(sound.mel, (2, 99.5))
+    axes.imshow(sound.mel, cmap="gray", vmin=low, vmax=high, **place)
+    drawn = axes.imshow(sound.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.65 * sound.heat, **place)
+    pitches = [hertz for hertz in PITCHES if sound.hertz[0] <= hertz <= sound.hertz[-1]]
+    axes.set_yticks(np.interp(pitches, sound.hertz, np.arange(bands)), [f"{hertz:,}" for hertz in pitches])
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel("time (s)", fontsize=9)
+    axes.set_ylabel("frequency (Hz)", fontsize=9)
+    return drawn
+
+
+def _draw_said(part: SubFigure, shown: Explanation) -> None:
+    axes = part.subplots()
+    rows = np.arange(len(shown.labels))[::-1]
+    thick = 0.8 / len(shown.said)
+    for number, (name, probs) in enumerate(shown.said.items()):
+        label, colour = BRANCHES[name]
+        offset = 0.4 - (number + 0.5) * thick
+        axes.barh(rows + offset, probs, thick * 0.9, color=colour, label=label)
+    axes.set_yticks(rows, shown.labels, fontsize=9)
+    for tick, label in zip(axes.get_yticklabels(), shown.labels, strict=True):
+        tick.set_fontweight("bold" if label == shown.emotion else "normal")
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
+    figure = _blank(width, height)
+    return figure, figure.subplots(1, columns)
+
+
+def _blank(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
             f"pictures need matplotlib, which does not load ({error}): pip install 'avser[train]'"
         ) from None
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    return figure, figure.subplots(1, columns)
+    return Figure(figsize=(width, height), dpi=130, layout="constrained")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -19,6 +19,7 @@ from avser.logits import LogitTable, read_logits, write_logits
 from avser.types import ConfigError
 
 if TYPE_CHECKING:
+    from avser.benchmark import Evaluation
     from avser.sweeps import Trial
 
 
@@ -86,13 +87,34 @@ def draw(folder: Path, table: LogitTable | None, title: str) -> None:
     plots.draw_run(folder, table, title)
 
 
-def report_logits(path: Path, labels: str | None, pictures: Path | None, as_json: bool) -> None:
-    """Recompute the figures of a file of logits, and draw them into a folder if one is given."""
-    _show(read_logits(path), None, labels, pictures, as_json, str(path))
+def explain(path: Path, output: Path | None, model: str, modality: str | None, emotion: str | None) -> Path:
+    """Draw what a model's answer on a file goes by; the picture's path, by default in the working folder."""
+    from avser import explain, plots
+
+    shown = explain.explain(recognizer.load_model(model), path, modality, emotion)
+    output = output or Path(f"{path.stem}_explained.png")
+    plots.explanation(output, shown)
+    for note in shown.notes:
+        Console(stderr=True).print(Text(note), soft_wrap=True)
+    return output
+
+
+def report_logits(
+    paths: Sequence[Path], output: Path | None, labels: str | None, pictures: Path | None, as_json: bool
+) -> None:
+    """Recompute the figures of a file of logits, and draw them into a folder if one is given.
+
+    Of several files, the figures of each and of their averaged log-probabilities, which `output` keeps.
+    """
+    tables = {str(path): read_logits(path) for path in paths}
+    if len(tables) == 1:
+        _show(*tables.values(), None, labels, pictures, as_json, str(paths[0]))
+    else:
+        _show_ensemble(tables, output, labels, pictures, as_json)
 
 
 def evaluate(
-    model: str,
+    models: Sequence[str],
     corpus: str,
     root: Path,
     only: Iterable[str],
@@ -102,31 +124,85 @@ def evaluate(
     pictures: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a model on a corpus, print the figures and keep the logits; draw them into a folder if given."""
+    """Measure a model on a corpus, print the figures and keep the logits; draw them into a folder if given.
+
+    Of several models, the figures of each, and figures, logits and pictures of their averaged log-probabilities.
+    """
+    filters = dict(_filter(text) for text in only)
+    loaded = {model: recognizer.load_model(model) for model in models}
+    for model in loaded.values():
+        model.check(modality)
+    done = {name: _measure(model, corpus, root, filters, modality) for name, model in loaded.items()}
+    if len(done) > 1:
+        tables = {name: evaluation.table for name, evaluation in done.items()}
+        _show_ensemble(tables, output, labels, pictures, as_json)
+        return
+    ((name, evaluation),) = done.items()
+    model = loaded[name]
+    if output is not None:
+        write_logits(output, evaluation.table)
+    title = f"{name}, {modality or model.modalities[0]}, on {corpus}"
+    _show(evaluation.table, evaluation.genders, labels, pictures, as_json, title)
+    if pictures is not None and len(branches := model.modalities) == 1:
+        from avser import benchmark, plots
+
+        features, names = benchmark.activations(model.checkpoint.branches[branches[0]], evaluation.clips)
+        plots.activations(pictures / "activations.png", features, names, f"{title}: t-SNE of activations")
+
+
+def _measure(
+    model: recognizer.Recognizer, corpus: str, root: Path, filters: dict[str, list[str]], modality: str | None
+) -> Evaluation:
     from avser import benchmark
 
     err = Console(stderr=True)
-    filters = dict(_filter(text) for text in only)
-    loaded = recognizer.load_model(model)
-    loaded.check(modality)
 
     def bar(clips):
         return track(clips, "measuring", console=err, transient=True, disable=not err.is_terminal)
 
-    done = benchmark.evaluate(loaded, corpus, root, filters, modality, bar)
-    if done.restricted:
-        err.print(Text(done.restricted), soft_wrap=True)
-    for sentence in done.left_out:
-        err.print(Text(f"left out: {sentence}"), soft_wrap=True)
-    if output is not None:
-        write_logits(output, done.table)
-    title = f"{model}, {modality or loaded.modalities[0]}, on {corpus}"
-    _show(done.table, done.genders, labels, pictures, as_json, title)
-    if pictures is not None and len(branches := loaded.modalities) == 1:
-        from avser import plots
+    done = benchmark.evaluate(model, corpus, root, filters, modality, bar)
+    for sentence in (done.restricted, *(f"left out: {why}" for why in done.left_out)):
+        if sentence:
+            err.print(Text(sentence), soft_wrap=True)
+    return done
 
-        features, names = benchmark.activations(loaded.checkpoint.branches[branches[0]], done.clips)
-        plots.activations(pictures / "activations.png", features, names, f"{title}: t-SNE of activations")
+
+def _show_ensemble(
+    tables: dict[str, LogitTable], output: Path | None, labels: str | None, pictures: Path | None, as_json: bool
+) -> None:
+    """Figures of each table on the clips and labels that all have, and of their average, kept and drawn."""
+    from avser import ensembling
+
+    rows = max(len(table.clips) for table in tables.values())
+    tables = dict(zip(tables, ensembling.align(list(tables.values())), strict=True))
+    joined = ensembling.average(list(tables.values()))
+    if lost := rows - len(joined.clips):
+        Console(stderr=True).print(Text(f"left out: {lost} clips that not all of them have"), soft_wrap=True)
+    if output is not None:
+        write_logits(output, joined)
+    if labels is not None:
+        tables = {name: table.project(label_set(labels)) for name, table in tables.items()}
+        joined = joined.project(label_set(labels))
+    title = f"average of {len(tables)} models"
+    if pictures is not None:
+        _draw(joined, pictures, title)
+    reports = {name: table.report() for name, table in tables.items()}
+    if as_json:
+        each = {name: report.to_dict() for name, report in reports.items()}
+        print(json.dumps({"models": each, "ensemble": joined.report().to_dict()}, indent=1))
+        return
+    lines = Table("model", "UAR", "accuracy", title=f"on the same {len(joined.clips)} clips", title_justify="left")
+    for name, report in {**reports, "all, averaged": joined.report()}.items():
+        lines.add_row(name, f"{report.uar:.3f}", f"{report.accuracy:.3f}")
+    Console().print(lines)
+    print_report(joined.report(), title)
+
+
+def _draw(table: LogitTable, pictures: Path, title: str) -> None:
+    from avser import plots
+
+    plots.confusion(pictures / "confusion.png", table, title)
+    plots.roc(pictures / "roc.png", table, title)
 
 
 def _filter(text: str) -> tuple[str, list[str]]:
@@ -147,10 +223,7 @@ def _show(
     if labels is not None:
         table, genders = table.project(label_set(labels)), None
     if pictures is not None:
-        from avser import plots
-
-        plots.confusion(pictures / "confusion.png", table, title)
-        plots.roc(pictures / "roc.png", table, title)
+        _draw(table, pictures, title)
     report = table.report(genders)
     parts = {name: part.report() for name, part in table.by_corpus().items()}
     if as_json:
