@@ -1,4 +1,4 @@
-"""Fusion: closed forms by hand, what an absent branch may not do, and weights that are found again."""
+"""Fusion: closed forms by hand, and what holds for every rule: sums, absent branches, saving and loading."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from avser import checkpoint
 from avser.labels import LABEL_SETS
 from avser.models.fusion import (
     FUSION_RULES,
     Calibration,
     FusionRule,
+    Head,
+    Max,
     Mean,
+    Product,
+    Reliability,
+    Stacking,
+    Vote,
     Weighted,
+    WeightedPerClass,
     build_fusion,
-    fit_calibration,
-    fit_weighted,
 )
 from avser.types import ModelError
 
@@ -41,10 +47,32 @@ logits = st.builds(
 
 
 def rule_of(name: str, labels=LABELS, calibrations=PLAIN) -> FusionRule:
-    """A rule whose parameters, if it has any, are not its defaults."""
-    if name == "weighted":
-        return Weighted(labels, calibrations, {"audio": 0.3, "face": 0.9}, sharpness=1.4)
-    return FUSION_RULES[name](labels, calibrations)
+    """A rule whose parameters, if it has any, are not its defaults, and follow the labels wherever they stand."""
+    shares = {"audio": 0.3, "face": 0.9}
+    tilt = {label: 1 + 0.1 * len(label) for label in labels}  # something that differs from label to label
+    matrix = [[(row == column) * tilt[row] + 0.01 * len(row + column) for column in labels] for row in labels]
+    size = len(labels)
+    network = {
+        "inputs": ["audio", "face"],
+        "centre": [-1.0] * 2 * size,
+        "scale": [2.0] * 2 * size,
+        "layers": [([[0.5 * x for x in row] * 2 for row in matrix], list(tilt.values()))],
+    }
+    options = {
+        "weighted": {"shares": shares, "sharpness": 1.4},
+        "weighted_per_class": {
+            "shares": {"audio": tilt, "face": {label: 2 - tilt[label] / 2 for label in labels}}
+        },
+        "stacking": {"matrices": {"audio": matrix, "face": matrix}, "bias": [0.1 * x for x in tilt.values()]},
+        "reliability": {"shares": shares, "sharpness": 1.4, "certainty": 2.0, "exponents": {"snr": 0.5}},
+        "head": {
+            "shares": shares,
+            "sharpness": 1.4,
+            "gains": {"audio": 0.5, "face": 0.7, "network": 0.4},
+            "network": network,
+        },
+    }
+    return FUSION_RULES[name](labels, calibrations, **options.get(name, {}))
 
 
 def logs_of(values) -> torch.Tensor:
@@ -92,6 +120,121 @@ def test_weights_that_are_none(shares):
         Weighted(LABELS, PLAIN, shares)
 
 
+AUDIO, FACE = (0.5, 0.3, 0.2), (0.1, 0.8, 0.1)
+
+
+def fused_by(rule: FusionRule, **evidence) -> np.ndarray:
+    """Probabilities (3,) of one clip of which the voice says AUDIO and the face FACE."""
+    given = {name: torch.tensor([value], dtype=torch.float64) for name, value in evidence.items()}
+    return rule(logs_of([[AUDIO, FACE]]), BOTH, given).exp()[0].numpy()
+
+
+def even(values) -> np.ndarray:
+    return np.array(values) / sum(values)
+
+
+def test_product_by_hand():
+    expected = even([a * f for a, f in zip(AUDIO, FACE, strict=True)])
+    np.testing.assert_allclose(fused_by(Product(LABELS, PLAIN)), expected)
+
+
+def test_max_by_hand():
+    np.testing.assert_allclose(fused_by(Max(LABELS, PLAIN)), even([0.5, 0.8, 0.2]))
+
+
+def test_vote_by_hand():
+    # one vote each for the first two; the mean probabilities are 0.3, 0.55 and 0.15
+    np.testing.assert_allclose(fused_by(Vote(LABELS, PLAIN)), even([1.3, 1.55, 0.15]))
+
+
+def test_a_majority_is_never_overruled():
+    third = {name: Calibration(LABELS) for name in ("audio", "face", "text")}
+    logs = logs_of([[(0.34, 0.33, 0.33), (0.34, 0.33, 0.33), (0.0005, 0.999, 0.0005)]])
+    fused = Vote(LABELS, third)(logs, torch.ones(1, 3, dtype=torch.bool))
+    assert fused.argmax() == 0
+
+
+def test_weights_per_class_by_hand():
+    shares = {
+        "audio": {"neutral": 1.0, "happy": 0.5, "sad": 0.0},
+        "face": {"neutral": 0.0, "happy": 0.5, "sad": 2.0},
+    }
+    expected = even([0.5, math.sqrt(0.3 * 0.8), 0.1**2])
+    np.testing.assert_allclose(fused_by(WeightedPerClass(LABELS, PLAIN, shares)), expected)
+
+
+def test_stacking_by_hand():
+    swap = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    rule = Stacking(LABELS, PLAIN, {"audio": np.eye(3).tolist(), "face": swap}, [math.log(2), 0.0, 0.0])
+    np.testing.assert_allclose(fused_by(rule), even([2 * 0.5 * 0.8, 0.3 * 0.1, 0.2 * 0.1]))
+
+
+def test_reliability_by_hand():
+    def entropy(probs):
+        return -sum(p * math.log(p) for p in probs)
+
+    rule = Reliability(LABELS, PLAIN, {"audio": 1.0, "face": 2.0}, 1.5, certainty=3.0)
+    weights = [1 * math.exp(3 * (1 - entropy(AUDIO) / math.log(3))) * 0.4]  # 5 dB: 10 of the 25 from -5 to 20
+    weights += [2 * math.exp(3 * (1 - entropy(FACE) / math.log(3))) * 0.5]
+    audio, face = even(weights)
+    scale = 1 + 0.5 * (1 / (audio**2 + face**2) - 1)
+    expected = even([a ** (scale * audio) * f ** (scale * face) for a, f in zip(AUDIO, FACE, strict=True)])
+    np.testing.assert_allclose(fused_by(rule, snr=5.0, face_share=0.5), expected)
+
+
+def test_a_face_that_was_never_found_has_no_weight():
+    np.testing.assert_allclose(fused_by(rule_of("reliability"), face_share=0.0), AUDIO)
+    known = fused_by(rule_of("reliability"), face_share=math.nan)
+    np.testing.assert_allclose(known, fused_by(rule_of("reliability")))  # nobody knows: no reason to doubt
+
+
+@given(snr=st.floats(-30, 50), score=st.floats(0, 1))
+def test_reliability_follows_the_cues(snr, score):
+    rule, logs = rule_of("reliability"), logs_of([[AUDIO, FACE]])
+    cues = {"snr": torch.tensor([snr]), "face_score": torch.tensor([score])}
+    better = {**cues, "snr": torch.tensor([snr + 5])}
+    weights = rule.weights(BOTH, logs, cues)
+    np.testing.assert_allclose(weights.sum(), 1)
+    assert rule.weights(BOTH, logs, better)[0, 0] >= weights[0, 0]
+
+
+def test_a_head_by_hand():
+    network = {
+        "inputs": ["face_features"],
+        "centre": [1.0, 0.0],
+        "scale": [2.0, 1.0],
+        "layers": [
+            ([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.5]),
+            ([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], [0.0, 0.0, 0.0]),
+        ],
+    }
+    gains = {"audio": 1.0, "face": 0.5, "network": 2.0}
+    rule = Head(LABELS, PLAIN, {"audio": 1.0, "face": 3.0}, 1.0, gains, network)
+    q = even(np.exp([math.tanh((3 - 1) / 2), math.tanh(9 - 5 + 0.5), 0.0]))  # nine deviations count as four
+    expected = even([a * f**0.5 * x**2 for a, f, x in zip(AUDIO, FACE, q, strict=True)])
+    np.testing.assert_allclose(fused_by(rule, face_features=[3.0, 9.0]), expected)
+    plain = even([a**0.25 * f**0.75 for a, f in zip(AUDIO, FACE, strict=True)])
+    np.testing.assert_allclose(fused_by(rule), plain)  # without features the network has no say
+    np.testing.assert_allclose(fused_by(rule, face_features=[3.0, math.nan]), plain)
+    with pytest.raises(ModelError, match=r"fitted on 2 values of face_features, but 3 are given"):
+        fused_by(rule, face_features=[3.0, 9.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        (WeightedPerClass, {"shares": dict.fromkeys(PLAIN, dict.fromkeys(LABELS, -1.0))}),
+        (Stacking, {"bias": [0.0]}),
+        (Reliability, {"exponents": {"weather": 1.0}}),
+        (Reliability, {"exponents": {"snr": -1.0}}),
+        (Head, {"gains": {"audio": 1.0, "face": 1.0, "network": 1.0}}),
+    ],
+)
+def test_settings_that_fit_no_rule(rule, options):
+    with pytest.raises(ValueError, match=r"weights|stacking|cue|head"):
+        rule(LABELS, PLAIN, **options)
+
+
 # Calibration
 
 
@@ -133,6 +276,7 @@ def test_each_branch_is_calibrated_by_its_own():
 
 
 @every_rule
+@settings(max_examples=30, deadline=None)
 @given(values=logits, present=flags)
 def test_probabilities_and_weights_sum_to_one(name, values, present):
     rule, present = rule_of(name), torch.from_numpy(present)
@@ -141,13 +285,14 @@ def test_probabilities_and_weights_sum_to_one(name, values, present):
     assert fused.shape == (5, 3)
     np.testing.assert_allclose(fused[some].exp().sum(1), 1.0)
     assert fused[~some].isnan().all()  # with no branch there is nothing to say
-    weights = rule.weights(present)
-    np.testing.assert_allclose(weights.sum(1), some.double())
-    assert (weights[~present] == 0).all()
-    assert (weights >= 0).all()
+    for weights in (rule.weights(present), rule.weights(present, torch.from_numpy(values).log_softmax(-1))):
+        np.testing.assert_allclose(weights.sum(1), some.double())
+        assert (weights[~present] == 0).all()
+        assert (weights >= 0).all()
 
 
 @every_rule
+@settings(max_examples=30, deadline=None)
 @given(values=logits, junk=st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e30]), absent=st.integers(0, 1))
 def test_an_absent_branch_never_changes_the_outcome_of_the_other(name, values, junk, absent):
     rule = rule_of(name)
@@ -156,10 +301,12 @@ def test_an_absent_branch_never_changes_the_outcome_of_the_other(name, values, j
     logs[:, absent] = junk
     present = torch.ones(5, 2, dtype=torch.bool)
     present[:, absent] = False
-    torch.testing.assert_close(rule(logs, present), alone)
+    cues = {"snr": torch.full((5,), 0.0), "face_share": torch.full((5,), 0.1), "face_features": logs[:, absent]}
+    torch.testing.assert_close(rule(logs, present, cues), alone)
 
 
 @every_rule
+@settings(max_examples=30, deadline=None)
 @given(values=logits, present=flags, order=st.permutations(range(3)))
 def test_permuting_the_classes_permutes_the_result(name, values, present, order):
     logs, present = torch.from_numpy(values).log_softmax(-1), torch.from_numpy(present)
@@ -169,6 +316,7 @@ def test_permuting_the_classes_permutes_the_result(name, values, present, order)
 
 
 @every_rule
+@settings(max_examples=30, deadline=None)
 @given(values=logits)
 def test_clips_of_a_batch_do_not_touch_one_another(name, values):
     rule, logs = rule_of(name), torch.from_numpy(values).log_softmax(-1)
@@ -200,83 +348,18 @@ def test_settings_build_the_same_rule(name):
 
 
 def test_an_unknown_rule_lists_the_choices():
-    with pytest.raises(ModelError, match=f"unknown fusion rule 'vote': choose from {', '.join(FUSION_RULES)}"):
-        build_fusion({**rule_of("mean").settings(), "rule": "vote"})
+    with pytest.raises(ModelError, match=f"unknown fusion rule 'none': choose from {', '.join(FUSION_RULES)}"):
+        build_fusion({**rule_of("mean").settings(), "rule": "none"})
 
 
-# Fitting
-
-
-def branch_logs(rng: np.random.Generator, targets: np.ndarray, strength: float) -> np.ndarray:
-    """Calibrated log-probabilities (N, 3): exact posteriors of an observation with Gaussian noise."""
-    seen = strength * np.eye(3)[targets] + rng.normal(size=(len(targets), 3))
-    scores = strength * seen
-    return scores - np.log(np.exp(scores).sum(1, keepdims=True))
-
-
-def nll(logs: torch.Tensor, targets: np.ndarray) -> float:
-    return float(torch.nn.functional.nll_loss(logs, torch.from_numpy(targets)))
-
-
-def fuse(rule: FusionRule, logs: dict[str, np.ndarray]) -> torch.Tensor:
-    stacked = torch.from_numpy(np.stack([logs[name] for name in rule.branches], 1))
-    return rule(stacked, torch.ones(stacked.shape[:2], dtype=torch.bool))
-
-
-def test_a_useless_branch_gets_no_weight():
-    rng = np.random.default_rng(0)
-    targets = rng.integers(0, 3, 600)
-    logs = {"audio": branch_logs(rng, targets, 1.5), "face": branch_logs(rng, rng.permutation(targets), 1.5)}
-    rule = fit_weighted(LABELS, PLAIN, logs, targets)
-    assert rule.shares["face"] <= 0.05
-    assert rule.shares["audio"] + rule.shares["face"] == pytest.approx(1)
-    swapped = fit_weighted(LABELS, PLAIN, {"audio": logs["face"], "face": logs["audio"]}, targets)
-    assert swapped.shares["audio"] <= 0.05
-
-
-def test_two_independent_branches_beat_either():
-    rng = np.random.default_rng(1)
-    targets, fresh = rng.integers(0, 3, (2, 1200))
-    rule = fit_weighted(LABELS, PLAIN, {name: branch_logs(rng, targets, 1.2) for name in PLAIN}, targets)
-    # By Bayes the log-probabilities of independent observations add up: equal shares, sharpness 2.
-    assert rule.shares["audio"] == pytest.approx(0.5, abs=0.1)
-    assert rule.sharpness == pytest.approx(2.0, abs=0.3)
-    logs = {name: branch_logs(rng, fresh, 1.2) for name in PLAIN}  # clips that the fit has not seen
-    fused = fuse(rule, logs)
-    for alone in logs.values():
-        assert nll(fused, fresh) < nll(torch.from_numpy(alone), fresh) - 0.05
-        assert (fused.argmax(1).numpy() == fresh).mean() > (alone.argmax(1) == fresh).mean() + 0.03
-    assert nll(fused, fresh) < nll(fuse(Mean(LABELS, PLAIN), logs), fresh)
-
-
-def test_a_copy_of_a_branch_makes_it_no_surer():
-    rng = np.random.default_rng(2)
-    targets = rng.integers(0, 3, 1200)
-    logs = branch_logs(rng, targets, 1.2)
-    assert fit_weighted(LABELS, PLAIN, {"audio": logs, "face": logs}, targets).sharpness == pytest.approx(
-        1, abs=0.15
-    )
-
-
-def test_calibration_finds_temperature_and_prior_again():
-    rng = np.random.default_rng(3)
-    targets = rng.integers(0, 3, 3000)  # balanced, whereas the branch was trained on mostly neutral clips
-    prior = np.log([0.2, 0.5, 0.2, 0.1])
-    likelihood = branch_logs(rng, targets, 1.2)
-    split = likelihood[:, :1] + np.log([0.4, 0.6])  # the branch knows calm besides
-    others = likelihood[:, 1:] + prior[2:] - np.log(0.7)
-    logits = 2.5 * np.concatenate([split, others], 1)
-    found = fit_calibration(("neutral", "calm", "happy", "sad"), prior, LABELS, logits, targets)
-    assert found.temperature == pytest.approx(2.5, rel=0.1)
-    assert found.prior == 1.0
-    np.testing.assert_allclose(np.exp(found.log_prior), [0.7, 0.2, 0.1], atol=1e-3)  # calm counts as neutral
-    calibrated = found(torch.from_numpy(logits), LABELS)
-    assert nll(calibrated, targets) < nll(torch.from_numpy(likelihood), targets) + 0.02
-
-
-def test_calibration_keeps_a_prior_that_is_right():
-    rng = np.random.default_rng(4)
-    targets = rng.integers(0, 3, 3000)
-    even = np.log([1 / 3, 1 / 3, 1 / 3])
-    found = fit_calibration(LABELS, even, LABELS, branch_logs(rng, targets, 1.2), targets)
-    assert found.temperature == pytest.approx(1.0, rel=0.1)
+@every_rule
+def test_a_model_file_carries_the_rule(name, small_models, tmp_path):
+    branches = checkpoint.load(small_models.fused).branches
+    calibrations = {branch: Calibration(BASIC7, 0.8) for branch in branches}
+    rule = rule_of(name, BASIC7, calibrations)
+    checkpoint.save_fused(tmp_path / "model.safetensors", branches, rule, {"name": "test"})
+    again = checkpoint.load(tmp_path / "model.safetensors").fusion
+    assert again.settings() == rule.settings()
+    logs = torch.randn(4, 2, 7).log_softmax(-1)
+    present = torch.tensor([[True, True], [True, False], [False, True], [True, True]])
+    torch.testing.assert_close(again(logs, present), rule(logs, present), rtol=0, atol=0)
