@@ -65,3 +65,17 @@ def test_a_fold_that_the_model_has_trained_on_is_refused(data, first, tmp_path):
 def test_another_backbone_is_refused(data, first, tmp_path):
     with pytest.raises(ModelError, match=r"first.*(fit|backbone)"):
         training.train(settings("wide", [8, 8], init_from=str(first)), data, tmp_path)
+
+
+def test_a_pooling_by_attention_begins_afresh_on_known_weights(data, first, tmp_path):
+    network = {"name": "resnet_face", "options": {"widths": [4, 8], "blocks": [1, 1]}, "pool": "attention"}
+    training.train(settings("attentive", [4, 8], init_from=str(first), network=network), data, tmp_path)
+    path = tmp_path / "attentive" / "fold0" / "model.safetensors"
+    for name in ("backbone.body.0.weight", "head.1.weight"):
+        torch.testing.assert_close(weight(path, name), weight(first, name), atol=1e-5, rtol=0)
+    assert weight(path, "attend.weight").shape == (1, 8)
+    # and from there on, it is part of the weights that are taken
+    again = settings("again", [4, 8], init_from=str(path), network=network)
+    training.train(again, data, tmp_path)
+    there = tmp_path / "again" / "fold0" / "model.safetensors"
+    torch.testing.assert_close(weight(there, "attend.bias"), weight(path, "attend.bias"), atol=1e-5, rtol=0)
