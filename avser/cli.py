@@ -173,6 +173,27 @@ def evaluate(
 
 
 @app.command()
+def fuse(
+    audio: Annotated[Path, typer.Option(help="CSV of the voice's logits, one row a clip.")],
+    face: Annotated[Path, typer.Option(help="CSV of the face's logits; may be the same file.")],
+    rule: Annotated[str, typer.Option(help="Fusion rule, or auto: each fold takes the best inside.")] = "weighted",
+    protocol: Annotated[
+        str | None, typer.Option(help="luna5, actor6, loso, subject5, subject10, or table: the folds it names.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Label set to fuse over, for instance basic7.")] = None,
+    audio_features: Annotated[Path | None, typer.Option(help="CSV of the voice's features, for the head.")] = None,
+    face_features: Annotated[Path | None, typer.Option(help="CSV of the face's features, for the head.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV for the fused logits.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Fuse out-of-fold logits of a voice and a face model, fitted on the other folds, and measure it."""
+    from avser import fusion_reports
+
+    features = {"audio": audio_features, "face": face_features}
+    fusion_reports.fuse_files(audio, face, rule, protocol, labels, features, output, as_json)
+
+
+@app.command()
 def explain(
     path: Annotated[Path, typer.Argument(metavar="VIDEO_OR_IMAGE", help="A video, sound or picture.")],
     output: Annotated[
