@@ -13,6 +13,7 @@ import torch
 from avser import data, datasets, faces, features, inputs, media
 from avser.branches import BATCH, LOOK_HEIGHT
 from avser.checkpoint import Branch
+from avser.config import AudioInput
 from avser.gradcam import grad_cam, resized
 from avser.labels import ALIASES, place
 from avser.models.face import FaceBackbone
@@ -179,11 +180,12 @@ class _Remembering(faces.FaceDetector):
     """Looks only once at the same picture, for two followers that crop it in different sizes."""
 
     image: np.ndarray | None = None
+    found: Sequence[faces.Face] = ()
 
     def detect(self, image: np.ndarray) -> list[faces.Face]:
         if image is not self.image:
             self.image, self.found = image, super().detect(image)
-        return self.found
+        return list(self.found)
 
 
 def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> list[_Frame]:
@@ -277,7 +279,7 @@ def _listen(
     )
 
 
-def _band_middles(bands: int, params) -> np.ndarray:
+def _band_middles(bands: int, params: AudioInput) -> np.ndarray:
     """Frequency of each band in Hz, (M,): evenly spaced on the mel scale (HTK), or linear."""
     if params.bands == "linear":
         return np.linspace(0, params.rate / 2, bands)

@@ -23,7 +23,7 @@ from avser.media import ffmpeg_binary
 from avser.recognizer import Recognizer
 from avser.writers import WRITERS
 
-COMMANDS = ("predict", "train", "evaluate", "info", "models")
+COMMANDS = ("predict", "train", "evaluate", "explain", "info", "models")
 
 
 @pytest.fixture
