@@ -45,7 +45,8 @@ def evaluate(
     """Measure a model on a corpus, whole clip by whole clip.
 
     Clips go through `Recognizer.predict`, the way of `avser predict`; pictures go through the face branch. Of a
-    corpus that the model was trained on, only the held-out part is measured.
+    corpus that the model was trained on, only the held-out part is measured. Action units go through the face
+    branch.
 
     Args:
         only: keep clips whose subject or `Clip.info` has one of these values, by key.
@@ -59,7 +60,8 @@ def evaluate(
     clips = data.matching(clips, only or {})
     if not clips:
         raise DataError(f"{root}: no clip of {corpus!r} is left to measure; check the filters and the labels")
-    if all(data.is_picture(clip) for clip in clips):
+    face = model.checkpoint.branches.get("face")
+    if all(data.is_picture(clip) for clip in clips) or (face and face.config.signal == "action_units"):
         table, left_out = _pictures(model, clips, progress)
     else:
         table, left_out = _media(model, clips, modality, progress)

@@ -130,8 +130,8 @@ def train(
     console.set_threads(threads)
     outcome = training.train(settings, data_root, output, resume)
     if outcome.report:
-        reports.print_report(outcome.report, f"{settings.name}, {settings.protocol}, held-out clips")
-    reports.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol}")
+        reports.print_report(outcome.report, f"{settings.name}, {settings.protocol_name}, held-out clips")
+    reports.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol_name}")
     typer.echo(f"models and logits are in {outcome.folder}")
 
 

@@ -92,7 +92,8 @@ class Training(_Section):
     they are. `keep` takes the epoch with the best validation UAR, or the last one. `side_tasks` names facts of a
     clip (`gender`, `statement`, `intensity`, `corpus`; `label`, the corpus's own where the target is votes…) that
     further heads learn beside the emotion, at `side_weight` of its loss; they are not part of the model. `freeze`
-    leaves the backbone as `init_from` has it: only the classifier learns.
+    leaves the backbone as `init_from` has it: only the classifier learns. `refit` fits once more, with the
+    validation clips, after these have told temperature and weights of members.
     """
 
     epochs: int = pydantic.Field(30, ge=1)
@@ -109,6 +110,7 @@ class Training(_Section):
     precision: Literal["32", "bf16"] = "32"
     side_tasks: list[str] = []
     side_weight: float = pydantic.Field(0.2, ge=0)
+    refit: bool = False
     freeze: bool = False
 
 
@@ -155,6 +157,8 @@ class Config(_Section):
             raise ValueError("ensemble: is for the audio branch and for action units only")
         if self.augment.cutmix and not crops:
             raise ValueError("augment.cutmix: is for the face branch only, on crops; others take augment.mixup")
+        if self.training.refit and (self.training.keep != "last" or self.training.patience):
+            raise ValueError("training.refit: leaves no clips to choose an epoch by; set keep=last and patience=0")
         if self.training.freeze and self.init_from is None:
             raise ValueError("training.freeze: keeps the backbone as it is; name a model to start from, init_from")
         return self

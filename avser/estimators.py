@@ -10,11 +10,13 @@ import numpy as np
 from avser import data
 from avser.config import Config
 from avser.labels import label_set
+from avser.models.action_units import UnitStatistics
 from avser.types import ConfigError, DataError
+from avser.units import unit_names
 
 
 def fit(config: Config, examples: Sequence[data.Example]) -> Callable[[Sequence[data.Example]], np.ndarray]:
-    """Fit the estimator that a config names on the standardised features (D,) of clips.
+    """Fit the estimator that a config names on the standardised features (D,) or action units (N, U) of clips.
 
     Returns:
         A function from clips to log-probabilities (N, C); a class that was never seen gets the least possible.
@@ -24,8 +26,11 @@ def fit(config: Config, examples: Sequence[data.Example]) -> Callable[[Sequence[
             is not installed.
         DataError: the clips show only one emotion, or too few of one.
     """
-    if config.audio.kind != "features" or config.branch != "audio":
-        raise ConfigError(f"{config.name}: {config.network.name} takes hand-crafted features: audio.kind=features")
+    if config.signal != "action_units" and (config.audio.kind != "features" or config.branch != "audio"):
+        raise ConfigError(
+            f"{config.name}: {config.network.name} takes hand-crafted features: audio.kind=features, or of a face "
+            "face.input=action_units"
+        )
     try:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -41,7 +46,7 @@ def fit(config: Config, examples: Sequence[data.Example]) -> Callable[[Sequence[
         with warnings.catch_warnings():
             # a batch larger than the corpus is cut to it, and the number of rounds is the config's choice
             warnings.simplefilter("ignore")
-            pipeline.fit(np.stack([example.inputs for example in examples]), targets)
+            pipeline.fit(_vectors(config, examples), targets)
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{config.name}: options of {config.network.name!r} do not fit ({reason})") from None
@@ -49,11 +54,22 @@ def fit(config: Config, examples: Sequence[data.Example]) -> Callable[[Sequence[
     def predict(clips: Sequence[data.Example]) -> np.ndarray:
         logs = np.full((len(clips), len(label_set(config.labels))), np.log(FLOOR))
         if clips:
-            probs = pipeline.predict_proba(np.stack([example.inputs for example in clips]))
+            probs = pipeline.predict_proba(_vectors(config, clips))
             logs[:, pipeline.classes_] = np.log(np.maximum(probs, FLOOR))
         return logs
 
     return predict
+
+
+def _vectors(config: Config, examples: Sequence[data.Example]) -> np.ndarray:
+    """One vector a clip, (N, D): its features, or statistics of its action units over frames."""
+    if config.signal != "action_units":
+        return np.stack([example.inputs for example in examples])
+    backbone = UnitStatistics(len(unit_names(config.face)))
+    vectors = np.zeros((len(examples), backbone.features))
+    for index, given in data.batches(config, examples):
+        vectors[index] = backbone.measure(*given).numpy()
+    return vectors
 
 
 FLOOR = 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from avser.config import Config, parse_config, set_key
 from avser.types import ConfigError
 
-MEMBERS_SHARE = ("branch", "labels", "corpora", "protocol", "exclude", "validation", "audio", "split_seed")
+MEMBERS_SHARE = ("branch", "labels", "corpora", "protocol", "exclude", "validation", "audio", "face", "split_seed")
 
 
 def members(config: Config) -> list[Config]:

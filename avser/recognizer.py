@@ -70,10 +70,15 @@ class Recognizer:
 
         Raises:
             MediaError: the file cannot be read.
-            ModelError: the model does not have this modality.
+            ModelError: the model does not have this modality, or takes action units, which no video holds.
             ConfigError: the modality is unknown, or window or hop is not above zero.
         """
         modality = self.check(modality, window, hop)
+        if modality != "audio" and self.checkpoint.branches["face"].config.signal == "action_units":
+            raise ModelError(
+                f"model {self.name!r} takes action units, which avser cannot measure in {path}; choose a model "
+                "that takes pictures, or measure it on tables of OpenFace by 'avser evaluate --corpus openface'"
+            )
         path = Path(path)
         info = media.probe(path)
         report = progress or (lambda second: None)

@@ -66,6 +66,7 @@ class FaceInput(_Section):
         input: `crops` of faces, or `action_units` (FACS) as OpenFace or py-feat write them.
         size: side of a crop, px. fps: frames looked at in a second of video.
         units: columns of action units, by the program that writes them (`openface`, `pyfeat`) or one by one.
+        power: the units are raised to it before all else, with their signs; 0.5 tells small values apart.
         centre: `subject` subtracts from each clip the mean of all clips of its subject. No labels are used, but to
             judge one clip the person's others must be there: figures are transductive, and named so.
     """
@@ -74,6 +75,7 @@ class FaceInput(_Section):
     size: int = 48
     fps: float = 10.0
     units: str | list[str] = "openface"
+    power: float = pydantic.Field(1.0, gt=0)
     centre: Literal["none", "subject"] = "none"
 
     @pydantic.model_validator(mode="after")

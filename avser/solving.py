@@ -1,8 +1,8 @@
-"""What is computed rather than trained: a linear discriminant on functionals, and the weights of an ensemble."""
+"""What is computed rather than trained: classifiers in closed form, and the weights of an ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ import torch
 from avser import data
 from avser.config import Config
 from avser.labels import label_set
-from avser.models import AudioBranch
+from avser.models import AudioBranch, UnitBranch
 from avser.types import DataError
 
 
 @torch.no_grad()
-def standardise(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> np.ndarray:
+def standardise(network: AudioBranch | UnitBranch, config: Config, examples: Sequence[data.Example]) -> np.ndarray:
     """Set `centre` and `scale` of a backbone to mean and deviation of its first features over all examples.
 
     Returns:
@@ -32,11 +32,16 @@ def standardise(network: AudioBranch, config: Config, examples: Sequence[data.Ex
     centre, scale = centre.astype(np.float32), scale.astype(np.float32)
     backbone.centre.copy_(torch.from_numpy(centre))
     backbone.scale.copy_(torch.from_numpy(scale))
-    return (features - centre) / scale
+    features = (features - centre) / scale
+    if hasattr(backbone, "spread"):
+        people = [(example.clip.corpus, example.clip.subject) for example in examples]
+        means = [features[[other == who for other in people]].mean(0) for who in dict.fromkeys(people)]
+        backbone.spread.copy_(torch.from_numpy(np.std(means, axis=0)))
+    return features
 
 
 @torch.no_grad()
-def fit_discriminant(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> None:
+def fit_discriminant(network: AudioBranch | UnitBranch, config: Config, examples: Sequence[data.Example]) -> None:
     """Set the standardisation of a closed-form backbone and its classifier, from all examples at once.
 
     The classifier is a linear discriminant with the covariance shrunk as Ledoit and Wolf (2004) have it. An
@@ -48,20 +53,65 @@ def fit_discriminant(network: AudioBranch, config: Config, examples: Sequence[da
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     features = standardise(network, config, examples)
-    targets = np.array([example.target.argmax() for example in examples])
-    if len(np.unique(targets)) < 2:
-        only = label_set(config.labels)[targets[0]]
-        raise DataError(f"{config.name}: all clips to train on are {only}; a discriminant needs two emotions")
+    targets = _targets(config, examples)
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, targets)
     weight, bias = torch.from_numpy(found.coef_).float(), torch.from_numpy(found.intercept_).float()
     if len(found.classes_) == 2:  # scikit-learn then gives only the difference of the two
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    _set_classifier(network, found.classes_, weight, bias)
+
+
+@torch.no_grad()
+def fit_ridge(network: UnitBranch, config: Config, examples: Sequence[data.Example]) -> None:
+    """Set standardisation, anchors and classifier of a kernel backbone, from all examples at once.
+
+    The classifier is ridge regression on the likeness to the anchors, as support vector machines by least squares
+    have it (Suykens and Vandewalle 1999); every emotion counts alike, however many clips it has.
+
+    Raises:
+        DataError: all examples are of one emotion.
+    """
+    features = torch.from_numpy(standardise(network, config, examples))
+    targets = _targets(config, examples)
+    backbone = network.backbone
+    chosen = np.random.default_rng(config.seed).permutation(len(features))[: len(backbone.anchors)]
+    backbone.anchors[: len(chosen)] = features[chosen]
+    backbone.used.copy_(torch.arange(len(backbone.used)) < len(chosen))
+    classes, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    weight = torch.from_numpy(len(targets) / len(classes) / counts[index])  # (N,), one on average
+    wanted = torch.eye(len(classes), dtype=torch.float64)[index] - 1 / len(classes)  # (N, C)
+    like = backbone.likeness(features)[:, : len(chosen)].double()  # (N, A)
+    among = like[chosen]  # (A, A)
+    left = (like.T * weight) @ like + backbone.ridge * among
+    left.diagonal().add_(1e-6)  # two clips may be alike
+    found = torch.linalg.solve(left, (like.T * weight) @ wanted)  # (A, C)
+    full = torch.zeros(len(classes), len(backbone.used))
+    full[:, : len(chosen)] = backbone.sharpness * found.T
+    _set_classifier(network, classes, full, torch.zeros(len(classes)))
+
+
+CLOSED_FORMS: dict[str, Callable] = {"discriminant": fit_discriminant, "ridge": fit_ridge}
+"""How a backbone's classifier is computed, by the name that its `closed_form` gives."""
+
+
+def _targets(config: Config, examples: Sequence[data.Example]) -> np.ndarray:
+    targets = np.array([example.target.argmax() for example in examples])
+    if len(np.unique(targets)) < 2:
+        only = label_set(config.labels)[targets[0]]
+        raise DataError(f"{config.name}: all clips to train on are {only}; a discriminant needs two emotions")
+    return targets
+
+
+def _set_classifier(
+    network: AudioBranch | UnitBranch, classes: np.ndarray, weight: torch.Tensor, bias: torch.Tensor
+) -> None:
+    """Set the classifier of the classes that were seen, and have all others below them."""
     linear = network.head[-1]
     # below the mean of the others whatever the clip: a constant is not, discriminants reach down to any depth
     linear.weight.copy_(weight.mean(0).expand_as(linear.weight))
     linear.bias.fill_(float(bias.mean()) - 30.0)
-    linear.weight[found.classes_] = weight
-    linear.bias[found.classes_] = bias
+    linear.weight[classes] = weight
+    linear.bias[classes] = bias
 
 
 LARGEST_SHARE = 10.0

@@ -34,7 +34,7 @@ def fit(
     if hasattr(module.network.backbone, "measure"):
         solving.standardise(module.network, config, parts["train"])
     if config.init_from is not None:
-        _start_from(module, config, f"{config.protocol}, fold {fold.name}")
+        _start_from(module, config, f"{config.protocol_name}, fold {fold.name}")
     _keep_log(folder)
     best = callbacks.ModelCheckpoint(folder, "best", monitor="val_uar", mode="max", enable_version_counter=False)
     # of its own: lightning's save_last writes only where the best one got better

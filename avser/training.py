@@ -104,16 +104,29 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
             write_logits(folder / file, _table(config, parts[part], predict(parts[part]), fold_name))
         return
     if config.ensemble:
-        network = _train_members(config, fold, folder, title, fold_name, parts)
+        network, said = _train_members(config, fold, folder, title, fold_name, parts)
     else:
-        network = build_model(config)
-        if getattr(network.backbone, "closed_form", False):
-            solving.fit_discriminant(network, config, parts["train"])
-        else:
-            network = trainer.fit(config, fold, folder, title, parts)
-    _finish(config, fold, folder, fold_name, network, parts)
-    for path in folder.glob("*.ckpt"):
+        network = _fit(config, fold, folder, title, parts)
+        said = data.run_network(network, config, parts["val"])
+        if config.training.refit:
+            everything = {**parts, "train": [*parts["train"], *parts["val"]]}
+            network = _fit(config, fold, folder / "refit", f"{title}, with the validation clips", everything)
+    _finish(config, fold, folder, fold_name, network, parts, _table(config, parts["val"], said, fold_name))
+    for path in folder.rglob("*.ckpt"):
         path.unlink()  # the optimizer's state is of no use any more
+
+
+def _fit(
+    config: Config, fold: Fold, folder: Path, title: str, parts: dict[str, list[data.Example]]
+) -> torch.nn.Module:
+    """One network on the training part: in closed form if its backbone has one, else by gradient."""
+    network = build_model(config)
+    form = getattr(network.backbone, "closed_form", None)
+    if form is None:
+        folder.mkdir(exist_ok=True)
+        return trainer.fit(config, fold, folder, title, parts)
+    solving.CLOSED_FORMS[form](network, config, parts["train"])
+    return network.eval()
 
 
 def _load_parts(config: Config, fold: Fold, title: str) -> dict[str, list[data.Example]]:
@@ -144,8 +157,11 @@ def _train_members(
     title: str,
     fold_name: str,
     parts: dict[str, list[data.Example]],
-) -> torch.nn.Module:
-    """The members one by one, and their weights by what they say of the validation clips."""
+) -> tuple[torch.nn.Module, np.ndarray]:
+    """The members one by one, weighted by what they say of the validation clips; and what all say of those (N, C).
+
+    That is what they say before they have met the validation clips, if they are fitted again with them.
+    """
     ensemble = build_model(config)
     logits = []
     for number, member in enumerate(members(config)):
@@ -154,25 +170,26 @@ def _train_members(
             train_fold(member, fold, place, f"{title}, member {number + 1}/{len(config.ensemble) + 1}", fold_name)
         trained = checkpoint.load(place / "model.safetensors").branches[config.branch].network
         ensemble.members[number].load_state_dict(trained.state_dict())
-        logits.append(data.run_network(trained, config, parts["val"]))
+        logits.append(read_logits(place / "val_logits.csv").logits)
     targets = np.array([example.target.argmax() for example in parts["val"]])
     ensemble.shares.copy_(solving.fit_shares(logits, targets))
-    return ensemble.eval()
+    logs = metrics.log_softmax(np.stack(logits))  # (K, N, C)
+    return ensemble.eval(), metrics.log_softmax(np.tensordot(ensemble.shares.numpy(), logs, 1))
 
 
-def _finish(config, fold, folder, fold_name, network, parts) -> None:
-    val = _table(config, parts["val"], data.run_network(network, config, parts["val"]), fold_name)
+def _finish(config, fold, folder, fold_name, network, parts, val) -> None:
     temperature = metrics.fit_temperature(val.logits, val.targets)
     write_logits(folder / "val_logits.csv", val)
     counts = sum(example.target for example in parts["train"]) + 1e-3
+    corpora = sorted({example.clip.corpus for example in parts["train"]})
     meta = {
         "name": config.name,
         "version": __version__,
         "labels": list(label_set(config.labels)),
-        "corpora": sorted({example.clip.corpus for example in parts["train"]}),
-        "protocol": f"{config.protocol}, fold {fold.name}",
+        "corpora": corpora,
+        "protocol": f"{config.protocol_name}, fold {fold.name}",
         "metrics": {"validation": metrics.report(val.logits / temperature, val.targets, val.classes).to_dict()},
-        "licence": next((LICENCES[c.name] for c in config.corpora if c.name in LICENCES), "as the corpora's"),
+        "licence": next((LICENCES[name] for name in corpora if name in LICENCES), "as the corpora's"),
         "temperature": round(float(temperature), 4),
         "log_prior": [round(float(x), 4) for x in np.log(counts / counts.sum())],
     }
@@ -187,6 +204,7 @@ def _finish(config, fold, folder, fold_name, network, parts) -> None:
 
 def _table(config: Config, examples: Sequence[data.Example], logits: np.ndarray, fold: str) -> LogitTable:
     clips = [example.clip for example in examples]
+    fold = f"{fold} transductive" if config.transductive else fold
     return LogitTable.of_clips(clips, label_set(config.labels), logits, fold, pooled=len(config.corpora) > 1)
 
 

@@ -54,14 +54,17 @@ def unit_names(params: FaceInput) -> tuple[str, ...]:
 def read_clip(clip: Clip, params: FaceInput) -> np.ndarray:
     """The action units of a clip, (N, D) float32: a row for each frame in which the face was found.
 
-    A row of a table of means is one frame. `Clip.start` and `Clip.end` are kept to where frames have times.
+    They are raised to `params.power`. A row of a table of means is one frame. `Clip.start` and `Clip.end` are kept
+    to where frames have times.
 
     Raises:
         DataError: the file is no such table, a cell holds no number, or no frame shows the face.
     """
-    names = unit_names(params)
-    if clip.row is None:
-        return _frames(clip, names)
+    found = _frames(clip, unit_names(params)) if clip.row is None else _row(clip, unit_names(params))
+    return found if params.power == 1 else np.sign(found) * np.abs(found) ** params.power
+
+
+def _row(clip: Clip, names: tuple[str, ...]) -> np.ndarray:
     table = _means(clip.path, names)
     if not 0 <= clip.row < len(table):
         raise DataError(f"{clip.path}: has no row {clip.row + 1}; write the table afresh")

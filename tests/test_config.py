@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from avser import inputs
-from avser.config import AudioInput, load_config, parse_config
+from avser.config import AudioInput, FaceInput, load_config, parse_config
 from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.members import MEMBERS_SHARE, members
 from avser.models import build_model
 from avser.types import ConfigError
+from avser.units import unit_names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 MINIMAL = """
@@ -79,7 +80,7 @@ def test_a_config_cannot_be_changed(write):
         ("training.epoch=3", r"unknown key 'training.epoch'; did you mean 'epochs'\?"),
         ("trainin.epochs=3", r"unknown key 'trainin'; did you mean 'training'\?"),
         ("augment.mix_up=1", r"did you mean 'mixup'\?"),
-        ("face.zzz=1", "unknown key 'face.zzz'; known keys are input, size, fps, units, centre"),
+        ("face.zzz=1", "unknown key 'face.zzz'; known keys are input, size, fps, units, power, centre"),
         ("network.options=3", "network.options: .*dictionary"),
         ("training.epochs=0", "training.epochs: .*greater than or equal to 1"),
         ("training.epochs=many", "training.epochs: .*integer"),
@@ -154,7 +155,7 @@ def test_every_shipped_config_loads_and_its_model_runs(path):
     if config.network.name in ESTIMATORS:  # which are no networks
         assert config.audio.kind == "features"
     else:
-        given = sound(config.audio) if config.branch == "audio" else pictures(config.face.size)
+        given = sound(config.audio) if config.branch == "audio" else face(config.face)
         with torch.inference_mode():
             logits = build_model(config).eval()(*given)
         assert logits.shape == (1, len(label_set(config.labels)))
@@ -173,8 +174,10 @@ def sound(params: AudioInput) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.batch(made[None], torch.tensor([len(made)]), params)
 
 
-def pictures(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.rand(1, 2, 3, size, size), torch.ones(1, 2, dtype=torch.bool)
+def face(params: FaceInput) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a face network gets of two frames."""
+    shape = (3, params.size, params.size) if params.input == "crops" else (len(unit_names(params)),)
+    return torch.rand(1, 2, *shape), torch.ones(1, 2, dtype=torch.bool)
 
 
 def test_there_are_shipped_configs():
@@ -240,6 +243,7 @@ OTHERWISE = {
     "exclude": ["emodb/03"],
     "validation": 3,
     "audio.n_mels": 32,
+    "face.size": 64,
     "split_seed": 1,
 }
 

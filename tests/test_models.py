@@ -12,7 +12,7 @@ from networks import overfit
 from avser import checkpoint
 from avser.config import Config, parse_config
 from avser.labels import LABEL_SETS
-from avser.models import AudioBranch, AudioEnsemble, FaceBranch, build_model
+from avser.models import AudioBranch, Ensemble, FaceBranch, build_model
 from avser.models.audio import AUDIO_BACKBONES, Functionals
 from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
@@ -257,7 +257,7 @@ def test_padding_never_changes_functionals(length):
 # Ensembles
 
 
-def make_ensemble(*names: str) -> tuple[AudioEnsemble, Config]:
+def make_ensemble(*names: str) -> tuple[Ensemble, Config]:
     """An ensemble whose batch norms have seen something, of backbones by name, and its config."""
     config = make_config("audio", names[0])
     others = [{"network": {"name": name, "options": TINY.get(name, {})}} for name in names[1:]]
@@ -277,7 +277,7 @@ def test_two_members_by_hand():
         def forward(self, mel, lengths=None):
             return self.logits
 
-    ensemble = AudioEnsemble([Says(0.7, 0.2, 0.1), Says(0.25, 0.5, 0.25)])
+    ensemble = Ensemble([Says(0.7, 0.2, 0.1), Says(0.25, 0.5, 0.25)])
     x = torch.zeros(1)
     torch.testing.assert_close(ensemble.shares, torch.tensor([0.5, 0.5]))
     for shares in ((0.5, 0.5), (0.25, 0.75), (1.2, 0.9)):

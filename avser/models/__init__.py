@@ -10,12 +10,14 @@ from torch import nn
 from avser.config import Config
 from avser.labels import label_set
 from avser.members import members
+from avser.models.action_units import UNIT_BACKBONES
 from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES
 from avser.models.papers import PAPER_BACKBONES
 from avser.models.papers_features import FEATURE_BACKBONES
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
 from avser.types import ConfigError
+from avser.units import unit_names
 
 
 class AudioBranch(nn.Module):
@@ -30,19 +32,31 @@ class AudioBranch(nn.Module):
         return self.head(self.backbone(mel, lengths).float())
 
 
-class AudioEnsemble(nn.Module):
-    """Several audio branches on the same log-mel: log-probabilities (B, C), averaged with weights that are kept.
+class UnitBranch(nn.Module):
+    """Action units of frames (B, N, U), mask (B, N) -> logits (B, C)."""
+
+    def __init__(self, backbone: nn.Module, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
+
+    def forward(self, units: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(units, mask).float())
+
+
+class Ensemble(nn.Module):
+    """Several branches on the same input: log-probabilities (B, C), averaged with weights that are kept.
 
     The weights need not sum to one: branches that err independently are together surer than any of them.
     """
 
-    def __init__(self, members: Sequence[AudioBranch]) -> None:
+    def __init__(self, members: Sequence[AudioBranch | UnitBranch]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.register_buffer("shares", torch.full((len(members),), 1 / len(members)))
 
-    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        logs = torch.stack([member(mel, lengths).log_softmax(-1) for member in self.members])  # (K, B, C)
+    def forward(self, inputs: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        logs = torch.stack([member(inputs, other).log_softmax(-1) for member in self.members])  # (K, B, C)
         return (self.shares.view(-1, 1, 1) * logs).sum(0).log_softmax(-1)
 
 
@@ -117,24 +131,25 @@ class FaceBranch(nn.Module):
         return self.pool(logits, mask)
 
 
-def build_model(config: Config) -> AudioBranch | AudioEnsemble | FaceBranch:
+def build_model(config: Config) -> AudioBranch | UnitBranch | Ensemble | FaceBranch:
     """The untrained branch that a config describes.
 
     Raises:
         ConfigError: the backbone or one of its options is unknown.
     """
     if config.ensemble:
-        return AudioEnsemble([build_model(member) for member in members(config)])
-    audio = {**AUDIO_BACKBONES, **PAPER_BACKBONES, **FEATURE_BACKBONES}
-    registry = audio if config.branch == "audio" else {**FACE_BACKBONES, **TORCHVISION_BACKBONES}
-    network = config.network
+        return Ensemble([build_model(member) for member in members(config)])
+    network, registry = config.network, BACKBONES[config.signal]
     if network.name not in registry:
+        what = "action unit" if config.signal == "action_units" else config.branch
         raise ConfigError(
-            f"{config.name}: unknown {config.branch} backbone {network.name!r}: choose from {', '.join(registry)}"
+            f"{config.name}: unknown {what} backbone {network.name!r}: choose from {', '.join(registry)}"
         )
     options = dict(network.options)
     if config.branch == "audio":
         options.setdefault("n_mels", config.audio.n_mels)
+    elif config.signal == "action_units":
+        options["units"] = len(unit_names(config.face))
     try:
         backbone = registry[network.name](**options)
     except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
@@ -142,5 +157,15 @@ def build_model(config: Config) -> AudioBranch | AudioEnsemble | FaceBranch:
     labels = label_set(config.labels)
     if config.branch == "audio":
         return AudioBranch(backbone, len(labels), network.dropout)
+    if config.signal == "action_units":
+        return UnitBranch(backbone, len(labels), network.dropout)
     resting = [index for index, label in enumerate(labels) if label in ("neutral", "calm")]
     return FaceBranch(backbone, len(labels), network.dropout, network.pool, network.mirror, resting)
+
+
+BACKBONES: dict[str, dict[str, type[nn.Module]]] = {
+    "sound": {**AUDIO_BACKBONES, **PAPER_BACKBONES, **FEATURE_BACKBONES},
+    "crops": {**FACE_BACKBONES, **TORCHVISION_BACKBONES},
+    "action_units": UNIT_BACKBONES,
+}
+"""Backbones by name, by what they take (`Config.signal`)."""
