@@ -55,9 +55,11 @@ def blend(
 
 def change_speed(samples: torch.Tensor, extent: float) -> torch.Tensor:
     """Play faster or slower by up to `extent`, tempo and pitch together, (S,) -> (S',)."""
-    if not extent:
-        return samples
-    factor = 1 + (2 * torch.rand(()).item() - 1) * extent
+    return at_speed(samples, 1 + (2 * torch.rand(()).item() - 1) * extent) if extent else samples
+
+
+def at_speed(samples: torch.Tensor, factor: float) -> torch.Tensor:
+    """Play `factor` times as fast, (S,) -> (S',)."""
     size = max(1, int(len(samples) / factor))
     return torch.nn.functional.interpolate(samples.view(1, 1, -1), size=size, mode="linear").view(-1)
 

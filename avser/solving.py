@@ -90,7 +90,33 @@ def fit_ridge(network: UnitBranch, config: Config, examples: Sequence[data.Examp
     _set_classifier(network, classes, full, torch.zeros(len(classes)))
 
 
-CLOSED_FORMS: dict[str, Callable] = {"discriminant": fit_discriminant, "ridge": fit_ridge}
+@torch.no_grad()
+def fit_linear_ridge(network: AudioBranch, config: Config, examples: Sequence[data.Example]) -> None:
+    """Set standardisation and classifier of a backbone with more features than there are clips.
+
+    The classifier is ridge regression on the emotions, solved over the clips (its dual form); every emotion counts
+    alike, however many clips it has.
+
+    Raises:
+        DataError: all examples are of one emotion.
+    """
+    features = torch.from_numpy(standardise(network, config, examples))
+    targets = _targets(config, examples)
+    classes, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    root = torch.from_numpy(np.sqrt(len(targets) / len(classes) / counts[index])).float()[:, None]  # (N, 1)
+    wanted = torch.eye(len(classes))[index] - 1 / len(classes)  # (N, C)
+    weighted = root * features  # (N, D)
+    inner = (weighted @ weighted.T).double()
+    inner.diagonal().add_(network.backbone.penalty * features.square().sum(1).mean())
+    found = weighted.T @ torch.linalg.solve(inner, (root * wanted).double()).float()  # (D, C)
+    _set_classifier(network, classes, network.backbone.sharpness * found.T, torch.zeros(len(classes)))
+
+
+CLOSED_FORMS: dict[str, Callable] = {
+    "discriminant": fit_discriminant,
+    "ridge": fit_ridge,
+    "linear_ridge": fit_linear_ridge,
+}
 """How a backbone's classifier is computed, by the name that its `closed_form` gives."""
 
 

@@ -15,6 +15,7 @@ from avser.labels import LABEL_SETS
 from avser.models import AudioBranch, Ensemble, FaceBranch, build_model
 from avser.models.audio import AUDIO_BACKBONES, Functionals
 from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
+from avser.models.filters import RandomFilters
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
 from avser.types import ConfigError
 
@@ -252,6 +253,63 @@ def test_padding_never_changes_functionals(length):
         bands = together[1, : 64 * 10].view(10, 64)
         torch.testing.assert_close(bands[[1, 7, 8, 9]], torch.zeros(4, 64), rtol=0, atol=1e-5)
         torch.testing.assert_close(bands[[0, 2, 3, 4, 5, 6]], mel[1, 0, :, :1].T.expand(6, -1))
+
+
+# Random filters
+
+
+@pytest.mark.parametrize("steps", [2, 60])
+def test_random_filters_agree_with_numpy(steps):
+    network = RandomFilters(n_mels=20, profiles=6, taps=5, dilations=(1, 3), seed=4)
+    mel = torch.randn(1, 1, 20, steps)
+    courses = network.profiles.numpy() @ mel[0, 0].numpy()
+    rows = [courses]
+    for taps, dilation in zip(network.taps.numpy(), (1, 3), strict=True):
+        padded = np.pad(courses, ((0, 0), (2 * dilation, 2 * dilation)), mode="edge")
+        parts = [padded[:, k * dilation : k * dilation + steps] * taps[:, 0, k, None] for k in range(5)]
+        rows.append(sum(parts))
+    x = np.concatenate(rows)
+    kinds = [x.mean(1), x.std(1), x.clip(0).mean(1), (x > 0.5).mean(1), (x < -0.5).mean(1), x.max(1), x.min(1)]
+    assert network.features == 6 * 3 * 7
+    np.testing.assert_allclose(network.measure(mel)[0], np.concatenate(kinds), rtol=1e-4, atol=1e-5)
+
+
+def test_random_filters_are_of_length_one_and_those_over_time_mind_no_constant():
+    network = RandomFilters(profiles=30)
+    torch.testing.assert_close(network.profiles.norm(dim=1), torch.ones(30))
+    torch.testing.assert_close(network.taps.norm(dim=3), torch.ones(4, 30, 1))
+    torch.testing.assert_close(network.taps.sum(3), torch.zeros(4, 30, 1), rtol=0, atol=1e-6)
+    constant = network.courses(torch.ones(64, 50))
+    torch.testing.assert_close(constant[30:], torch.zeros(120, 50), rtol=0, atol=1e-5)
+
+
+def test_the_seed_decides_on_the_filters_and_nothing_else_does():
+    first = RandomFilters(profiles=12, seed=1)
+    torch.manual_seed(99)
+    same, other = RandomFilters(profiles=12, seed=1), RandomFilters(profiles=12, seed=2)
+    assert torch.equal(first.profiles, same.profiles)
+    assert torch.equal(first.taps, same.taps)
+    assert not torch.equal(first.profiles, other.profiles)
+
+
+@pytest.mark.parametrize("length", [1, 5, 30])
+def test_padding_never_changes_random_filters(length):
+    network = RandomFilters(profiles=10)
+    mel = torch.randn(2, 1, 64, 40)
+    mel[1, ..., length:] = 1e3
+    with torch.inference_mode():
+        together = network(mel, torch.tensor([40, length]))
+        alone = [network(mel[:1]), network(mel[1:, ..., :length])]
+    assert together.isfinite().all()
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"profiles": 0}, {"taps": 4}, {"dilations": [0, 1]}, {"penalty": 0.0}])
+def test_random_filters_that_make_no_sense_are_refused(options):
+    config = make_config("audio", "random_filters")
+    network = config.network.model_copy(update={"options": options})
+    with pytest.raises(ConfigError, match="options of backbone 'random_filters' do not fit"):
+        build_model(config.model_copy(update={"network": network}))
 
 
 # Ensembles

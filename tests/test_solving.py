@@ -120,6 +120,47 @@ def test_one_emotion_is_none_to_tell_apart(config):
         solving.fit_discriminant(build_model(config), config, make_examples((2,), 8))
 
 
+# Ridge regression in its dual form
+
+
+@pytest.mark.parametrize("classes", [(2, 5), (0, 3, 4)])
+def test_the_linear_ridge_is_that_of_scikit_learn(classes):
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    values = {"name": "test", "branch": "audio", "labels": "basic7", "corpora": [], "protocol": "random"}
+    network = {"name": "random_filters", "options": {"profiles": 8, "sharpness": 2.0}, "dropout": 0.0}
+    config = parse_config({**values, "network": network, "audio": {"n_mels": 16}}, "test")
+    network, examples = (
+        build_model(config),
+        make_examples(classes)[:-7],
+    )  # uneven classes, fewer clips than features
+    solving.fit_linear_ridge(network, config, examples)
+    targets = targets_of(examples)
+    features = (
+        measured(network, config, examples) - network.backbone.centre.numpy()
+    ) / network.backbone.scale.numpy()
+    assert features.shape[1] > len(features)
+    weight = len(targets) / len(classes) / np.bincount(targets)[targets]
+    penalty = network.backbone.penalty * np.square(features).sum(1).mean()
+    found = linear_model.Ridge(penalty, fit_intercept=False)
+    found.fit(features, np.eye(7)[targets][:, sorted(classes)] - 1 / len(classes), sample_weight=weight)
+    new = make_examples(classes, seed=1)
+    logits = data.run_network(network, config, new)
+    rows = (measured(network, config, new) - network.backbone.centre.numpy()) / network.backbone.scale.numpy()
+    np.testing.assert_allclose(logits[:, sorted(classes)], 2.0 * found.predict(rows), atol=0.01)
+    assert (logits.argmax(1) == targets_of(new)).mean() > 1.5 / len(classes)
+
+
+def test_sounds_are_learned_at_three_speeds(config):
+    examples = make_examples((0, 1), 2)
+    assert data.at_speeds(config, examples) == examples
+    faster = config.model_copy(update={"augment": config.augment.model_copy(update={"speed": 0.2})})
+    lengths = [len(example.inputs) for example in data.at_speeds(faster, examples)]
+    first, second = (len(example.inputs) for example in examples)
+    expected = [int(length / factor) for factor in (1.0, 0.8, 1.2) for length in (first, second)]
+    assert lengths == expected
+    assert [x.clip for x in data.at_speeds(faster, examples)] == 3 * [x.clip for x in examples]
+
+
 # Weights of members
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from avser.features import add_deltas
+from avser.models.filters import RandomFilters
 
 
 class ResidualBlock(nn.Module):
@@ -207,4 +208,5 @@ AUDIO_BACKBONES: dict[str, type[nn.Module]] = {
     "resnet_attention": ResNetAttention,
     "cnn_lstm": CnnLstm,
     "functionals": Functionals,
+    "random_filters": RandomFilters,
 }
