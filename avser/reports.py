@@ -108,7 +108,9 @@ def report_logits(
     """
     tables = {str(path): read_logits(path) for path in paths}
     if len(tables) == 1:
-        _show(*tables.values(), None, labels, pictures, as_json, str(paths[0]))
+        named = any("transductive" in fold for table in tables.values() for fold in table.folds)
+        title = f"{paths[0]}, transductive" if named else str(paths[0])
+        _show(*tables.values(), None, labels, pictures, as_json, title)
     else:
         _show_ensemble(tables, output, labels, pictures, as_json)
 

@@ -241,6 +241,8 @@ def test_centring_by_subject_is_named_wherever_figures_are(root, tmp_path, avser
     assert "mini, subject5, transductive, held-out clips" in done.out
     run = tmp_path / "runs" / "mini"
     assert set(read_logits(run / "logits.csv").folds) == {"0 transductive"}
+    again = avser_command("evaluate", "--from-logits", run / "logits.csv")
+    assert again.out.startswith(f"{run / 'logits.csv'}, transductive: ")
     assert "transductive" in checkpoint.read_header(run / "fold0" / "model.safetensors")["protocol"]
 
 
