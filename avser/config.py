@@ -86,6 +86,7 @@ class Augment(_Section):
 
 class Training(_Section):
     """How the network is fitted. `patience` counts epochs without a better validation UAR; 0 never stops early.
+    `momentum` is that of `sgd` (Nesterov's; 0 is plain descent).
 
     `votes` is the share of the annotators' votes in the target where a corpus has them, the rest is its label.
     `average` is the decay of the moving average of the weights that is validated and kept; 0 takes the weights as
@@ -99,6 +100,7 @@ class Training(_Section):
     epochs: int = pydantic.Field(30, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad"] = "adamw"
+    momentum: float = pydantic.Field(0.9, ge=0, lt=1)
     lr: float = pydantic.Field(1e-3, gt=0)
     weight_decay: float = pydantic.Field(1e-2, ge=0)
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"

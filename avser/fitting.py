@@ -134,7 +134,11 @@ class BranchModule(lightning.LightningModule):
         parameters = [*learning, *(self.side.parameters() if self.side is not None else ())]
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(
-                parameters, settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+                parameters,
+                settings.lr,
+                momentum=settings.momentum,
+                nesterov=settings.momentum > 0,
+                weight_decay=settings.weight_decay,
             )
         else:
             optimizer = OPTIMIZERS[settings.optimizer](parameters, settings.lr, weight_decay=settings.weight_decay)
@@ -146,7 +150,8 @@ class BranchModule(lightning.LightningModule):
                 settings.lr,
                 total_steps=total + 1,
                 pct_start=rise,
-                cycle_momentum=settings.optimizer not in ("rmsprop", "adagrad"),  # they are without momentum
+                cycle_momentum=settings.optimizer not in ("rmsprop", "adagrad")  # they are without momentum
+                and (settings.optimizer != "sgd" or settings.momentum > 0),
             )
         elif settings.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)

@@ -185,6 +185,13 @@ def test_every_optimizer_of_the_config_is_there():
 
 
 @pytest.mark.parametrize("schedule", Training.model_fields["schedule"].annotation.__args__)
+def test_plain_descent_has_no_momentum_under_any_schedule(schedule):
+    module = BranchModule(make_config(optimizer="sgd", momentum=0.0, schedule=schedule), 2)
+    group = module.configure_optimizers()["optimizer"].param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (0.0, False)
+
+
+@pytest.mark.parametrize("schedule", Training.model_fields["schedule"].annotation.__args__)
 @pytest.mark.parametrize("name", [*fitting.OPTIMIZERS, "sgd"])
 def test_every_optimizer_takes_a_step_under_every_schedule(name, schedule):
     module = BranchModule(make_config(optimizer=name, schedule=schedule, lr=1e-3), 2)
