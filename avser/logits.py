@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from avser.files import replacing
 from avser.labels import EMOTIONS, place, project
-from avser.metrics import Report, report, softmax
+from avser.metrics import Report, ece, fit_temperature, report, softmax
 from avser.types import Clip, DataError
 
 COLUMNS = ("clip", "subject", "fold", "label")
@@ -99,7 +100,21 @@ class LogitTable:
     def report(self, genders: Sequence[str | None] | None = None) -> Report:
         """All figures, with intervals over subjects where they are known; see `avser.metrics.report`."""
         subjects = self.subjects if any(self.subjects) else None
-        return report(self.logits, self.targets, self.classes, subjects=subjects, genders=genders)
+        figures = report(self.logits, self.targets, self.classes, subjects=subjects, genders=genders)
+        calibrated = self.calibrated()
+        if calibrated is None:
+            return figures
+        return dataclasses.replace(figures, ece_calibrated=ece(softmax(calibrated.logits), self.targets))
+
+    def calibrated(self) -> LogitTable | None:
+        """The logits of each fold divided by the temperature that suits the other folds; None if there is one."""
+        if len(set(self.folds)) < 2:
+            return None
+        folds, logits = np.array(self.folds), self.logits.copy()
+        for fold in dict.fromkeys(self.folds):
+            others = folds != fold
+            logits[~others] /= fit_temperature(self.logits[others], self.targets[others])
+        return dataclasses.replace(self, logits=logits)
 
     def by_corpus(self) -> dict[str, LogitTable]:
         """The rows of each corpus by its name, where several are pooled; else nothing."""

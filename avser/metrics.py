@@ -160,6 +160,7 @@ class Report:
         recalls, precisions, f1s, roc_aucs: (C,) of each class, NaN where it does not occur.
         confusion: (C, C) counts, row true, column predicted.
         genders: of each gender its number of samples `n`, `uar`, `accuracy` and `recalls`.
+        ece_calibrated: ECE where each fold has a temperature that was fitted on the others; NaN without folds.
     """
 
     labels: tuple[str, ...]
@@ -179,6 +180,7 @@ class Report:
     roc_aucs: np.ndarray
     confusion: np.ndarray
     genders: Mapping[str, Mapping[str, float | int | np.ndarray]] = field(default_factory=dict)
+    ece_calibrated: float = float("nan")
 
     def to_dict(self) -> dict:
         """The report as plain values for JSON: recalls by label, NaN as None, four decimals."""

@@ -33,6 +33,8 @@ def print_report(report: metrics.Report, title: str, out: Console | None = None)
     low, high = report.accuracy_interval
     out.print(f"accuracy  {report.accuracy:.3f}   95 % interval {low:.3f} to {high:.3f}")
     out.print(f"macro F1  {report.macro_f1:.3f}   ROC-AUC {report.roc_auc:.3f}   ECE {report.ece:.3f}")
+    if not np.isnan(report.ece_calibrated):
+        out.print(f"ECE       {report.ece_calibrated:.3f}   with temperatures, each fold's fitted on the others")
     for gender, figures in report.genders.items():
         out.print(f"{gender}: UAR {figures['uar']:.3f} on {figures['n']} clips")
     table = Table(title="rows: true, columns: predicted", title_justify="left")

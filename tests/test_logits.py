@@ -5,6 +5,7 @@ import pytest
 
 from avser.labels import LABEL_SETS
 from avser.logits import LogitTable, read_logits, write_logits
+from avser.metrics import ece, fit_temperature, softmax
 from avser.types import DataError
 
 CLASSES = ("neutral", "happy", "sad")
@@ -102,3 +103,22 @@ def test_missing_table_and_unwritable_place(table, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="choose another place"):
         write_logits(tmp_path / "file" / "logits.csv", table)
+
+
+def test_each_folds_temperature_comes_from_the_others(table):
+    assert table.calibrated() is None  # one fold has no others
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, 300)
+    logits = np.eye(3)[targets] + rng.normal(size=(300, 3))
+    folds = np.array(["0"] * 100 + ["1"] * 200)
+    sure = np.where(folds == "0", 5.0, 1.0)[:, None]  # the first fold says the same, but five times as sure
+    names = [str(n) for n in range(300)]
+    made = LogitTable(names, names, list(folds), [CLASSES[n] for n in targets], CLASSES, sure * logits)
+    calibrated = made.calibrated()
+    first = made.logits[0, 0] / calibrated.logits[0, 0]
+    second = made.logits[200, 0] / calibrated.logits[200, 0]
+    assert first == pytest.approx(fit_temperature(logits[100:], targets[100:]))
+    assert second == pytest.approx(fit_temperature(5 * logits[:100], targets[:100]))
+    figures = made.report()
+    assert figures.ece_calibrated == pytest.approx(ece(softmax(calibrated.logits), targets))
+    assert figures.to_dict()["ece_calibrated"] == pytest.approx(figures.ece_calibrated, abs=1e-4)
