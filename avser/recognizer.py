@@ -169,7 +169,7 @@ class Recognizer:
         logs = torch.from_numpy(np.stack([said.get(name, absent) for name in names]))[None]  # (1, K, C)
         present = torch.tensor([[name in said for name in names]])
         probs = self.fusion(logs, present)[0].exp().numpy()
-        weights = self.fusion.weights(present)[0].tolist()
+        weights = self.fusion.weights(present, logs)[0].tolist()
         return Prediction(
             start=start,
             end=end,
