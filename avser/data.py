@@ -116,19 +116,6 @@ def _target(clip: Clip, labels: Sequence[str], votes: float) -> np.ndarray:
     return target if voted is None else (1 - votes) * target + votes * voted
 
 
-def at_speeds(config: Config, examples: Sequence[Example]) -> list[Example]:
-    """Sounds as they are, and each slower and faster by `augment.speed`, for what is fitted to all at once."""
-    extent = config.augment.speed
-    if not extent or config.branch != "audio" or config.audio.kind != "log_mel":
-        return list(examples)
-
-    def at_speed(example: Example, factor: float) -> Example:
-        played = augment.at_speed(torch.from_numpy(example.inputs), factor).numpy()
-        return dataclasses.replace(example, inputs=played)
-
-    return [*examples, *(at_speed(example, factor) for factor in (1 - extent, 1 + extent) for example in examples)]
-
-
 def without_copies(examples: Sequence[Example], held_out: Sequence[Example]) -> tuple[list[Example], int]:
     """The examples whose sound or picture is not, sample for sample, also among those held out; how many are."""
 

@@ -125,7 +125,7 @@ def _fit(
     if form is None:
         folder.mkdir(exist_ok=True)
         return trainer.fit(config, fold, folder, title, parts)
-    solving.CLOSED_FORMS[form](network, config, data.at_speeds(config, parts["train"]))
+    solving.CLOSED_FORMS[form](network, config, solving.variants(config, parts["train"]))
     return network.eval()
 
 

@@ -80,8 +80,12 @@ class RandomFilters(nn.Module):
         ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
         return torch.stack([self.statistics(x[:, :end]) for x, end in zip(mel, ends, strict=True)])
 
+    def limit(self, features: torch.Tensor) -> torch.Tensor:
+        """Standardised features, none far beyond those in training: a linear classifier follows them anywhere."""
+        return features.clamp(-3, 3)
+
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        return (self.measure(mel, lengths) - self.centre) / self.scale  # (B, D)
+        return self.limit((self.measure(mel, lengths) - self.centre) / self.scale)  # (B, D)
 
 
 def _profiles(count: int, bands: int, chance: torch.Generator) -> torch.Tensor:
