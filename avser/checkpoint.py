@@ -21,6 +21,7 @@ fusion      {…}     rule and its settings (fused)
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -67,10 +68,10 @@ class Checkpoint:
         return self.meta["kind"]
 
 
-def save_branch(path: Path, network: torch.nn.Module, config: Config, meta: dict) -> None:
-    """Write one branch; `meta` adds to (or overrides) the header's keys."""
+def save_branch(path: Path, network: torch.nn.Module, config: Config, meta: dict, half: bool = False) -> None:
+    """Write one branch; `meta` adds to (or overrides) the header's keys, `half` is as in `save_fused`."""
     header = {"format": FORMAT, "kind": config.branch, "config": config.model_dump(mode="json"), **meta}
-    _write(path, dict(network.state_dict()), header)
+    _write(path, _halved(network.state_dict()) if half else dict(network.state_dict()), header)
 
 
 def save_fused(
@@ -86,8 +87,7 @@ def save_fused(
         for name, branch in branches.items()
         for key, tensor in branch.network.state_dict().items()
     }
-    if half:  # statistics of batch norm stay as they are: they are few, and their range is wide
-        tensors = {key: t.half() if t.is_floating_point() and t.ndim > 1 else t for key, t in tensors.items()}
+    tensors = _halved(tensors) if half else tensors
     header = {
         "format": FORMAT,
         "kind": "fused",
@@ -97,6 +97,11 @@ def save_fused(
         **meta,
     }
     _write(path, tensors, header)
+
+
+def _halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # statistics of batch norm and of features stay as they are: they are few, and their range is wide
+    return {key: t.half() if t.is_floating_point() and t.ndim > 1 else t for key, t in tensors.items()}
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:

@@ -1,7 +1,10 @@
-"""Build the shipped fused model from two trained branches, measure it, and write its results and model card.
+"""Build the shipped models from trained branches, measure them, and write their results and model cards.
 
     python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \
-        --actor6 runs/audio_ravdess8 --data-root DIR
+        --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DIR
+
+`av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
+the voice over all actors under a protocol.
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
 it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
@@ -16,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from model_card import write_card
+from model_card import write_card, write_voice_card
 
 from avser import __version__, benchmark, checkpoint, datasets
 from avser.config import load_config
@@ -31,9 +34,12 @@ from avser.recognizer import Recognizer
 LABELS = LABEL_SETS["basic7"]
 PAIRS = 4200
 FRAMES = 20
-NAME = "av-base"
+NAME, VOICE = "av-base", "audio-ravdess8"
 HELD_OUT = {"ravdess": {"subject": ["01"]}, "fer2013": {"split": ["test"]}}
 LICENCE = "CC BY-NC-SA 4.0 (from RAVDESS)"
+
+Measured = dict[str, tuple[str, str, Report]]
+"""By what was measured: protocol, file of logits, report."""
 
 
 def validation(run: Path, branch: checkpoint.Branch) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +100,7 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
     return rule
 
 
-def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
+def measure(model: Recognizer, data_root: Path, results: Path) -> Measured:
     """Measure on what was held out; the logits of each clip go to CSV files."""
     measured = {}
     for modality in ("fused", "audio", "face"):
@@ -109,7 +115,7 @@ def measure(model: Recognizer, data_root: Path, results: Path) -> dict[str, tupl
     return measured | other_views(done, data_root / "face/fer2013", results)
 
 
-def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
+def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> Measured:
     """The same predictions without pictures that recur in other parts of FER2013, and by the majority of FER+."""
     by_name = {clip.name: clip for clip in done.clips}
     votes = [fer2013.majority(by_name[name]) for name in done.table.clips]
@@ -134,37 +140,33 @@ def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> dict[s
     return {what: (protocol, file, view.report()) for what, (protocol, file, view) in views.items()}
 
 
-def measure_actor6(run: Path, results: Path) -> dict[str, tuple[str, str, Report]]:
-    """The voice alone over all actors, from the held-out logits of a run under actor6, and each of its members."""
+def measure_crossed(run: Path, results: Path) -> Measured:
+    """The voice alone over all actors, from the held-out logits of a run, and under actor6 each of its members."""
     config = load_config(run / "config.json")
-    files = {"audio, RAVDESS, all actors": ("logits.csv", "ravdess_audio_actor6.csv")}
-    for number, member in enumerate(members(config) if config.ensemble else ()):
-        name = f"member {number + 1}, {member.network.name}"
-        files[f"audio, {name}"] = (f"member{number}.csv", f"ravdess_audio_actor6_member{number + 1}.csv")
+    name = f"ravdess_audio_{config.protocol}"
+    files = {f"audio, RAVDESS, {config.protocol}": ("logits.csv", f"{name}.csv")}
+    for number, member in enumerate(members(config) if config.ensemble and config.protocol == "actor6" else ()):
+        files[f"audio, member {number + 1}, {member.network.name}"] = (
+            f"member{number}.csv",
+            f"{name}_member{number + 1}.csv",
+        )
     measured = {}
     for what, (source, file) in files.items():
         table = read_logits(run / source)
         write_logits(results / file, table)
         genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
-        protocol = "actor6, validation actors inside the training part, 8 classes"
+        inflated = ", **inflated**: actors are on both sides" if config.protocol == "random" else ""
+        protocol = f"{config.protocol}, validation inside the training part, 8 classes{inflated}"
         measured[what] = (protocol, file, table.report(genders))
     return measured
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audio", type=Path, required=True, help="fold folder of the audio branch")
-    parser.add_argument("--face", type=Path, required=True, help="fold folder of the face branch")
-    parser.add_argument("--actor6", type=Path, required=True, help="run folder of the audio branch under actor6")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    args = parser.parse_args()
-
+def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
+    """av-base: fit the fusion, measure, write weights and card."""
     runs = {"audio": args.audio, "face": args.face}
     branches = {name: checkpoint.load(run / "model.safetensors").branches[name] for name, run in runs.items()}
     fusion = fit_fusion(runs, branches)
     path = args.weights / f"{NAME}{checkpoint.SUFFIX}"
-    results = args.weights / "results"
     meta = {
         "name": NAME,
         "version": __version__,
@@ -176,16 +178,70 @@ def main() -> None:
         "held_out": HELD_OUT,
     }
     checkpoint.save_fused(path, branches, fusion, meta, half=True)
-    measured = measure(Recognizer(checkpoint.load(path)), args.data_root, results)
-    measured |= measure_actor6(args.actor6, results)
-    figures = {
-        what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
-    }
-    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures}, half=True)
+    measured = measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results") | crossed
+    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures(measured)}, half=True)
     card = write_card(checkpoint.read_header(path), path.stat().st_size / 1e6, PAIRS, measured)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
+    show(measured)
+
+
+def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
+    """audio-ravdess8: the voice alone, measured on the actor that was held out."""
+    branch = checkpoint.load(args.voice / "model.safetensors").branches["audio"]
+    path = args.weights / f"{VOICE}{checkpoint.SUFFIX}"
+    meta = {
+        **{key: branch.meta[key] for key in ("labels", "corpora", "temperature", "log_prior")},
+        "name": VOICE,
+        "version": __version__,
+        "description": "The voice, in the eight emotions of RAVDESS.",
+        "protocol": "trained on all subjects but those held out; epochs, temperature and weights of members from "
+        "validation actors",
+        "licence": LICENCE,
+        "held_out": {"ravdess": HELD_OUT["ravdess"]},
+    }
+    checkpoint.save_branch(path, branch.network, branch.config, meta, half=True)
+    model = Recognizer(checkpoint.load(path))
+    only = {"channel": ["speech"], "modality": ["audio"]}
+    done = benchmark.evaluate(model, "ravdess", args.data_root / "audio/ravdess", only, "audio")
+    write_logits(args.weights / "results" / "actor01_audio8.csv", done.table)
+    protocol = "actor never trained on, whole clip, 8 classes, `avser predict`"
+    measured = {"audio, RAVDESS Actor 01": (protocol, "actor01_audio8.csv", done.report())} | crossed
+    meta["metrics"] = figures(measured)
+    checkpoint.save_branch(path, branch.network, branch.config, meta, half=True)
+    card = write_voice_card(checkpoint.read_header(path), path.stat().st_size / 1e6, measured)
+    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    show(measured)
+
+
+def figures(measured: Measured) -> dict[str, dict]:
+    """What was measured, for a model's header."""
+    return {
+        what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
+    }
+
+
+def show(measured: Measured) -> None:
+    """One line for each figure."""
     for what, (_, _, r) in measured.items():
         print(f"{what}: UAR {r.uar:.3f}, accuracy {r.accuracy:.3f}, ECE {r.ece:.3f}, {r.n} clips")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, required=True, help="fold folder of av-base's audio branch")
+    parser.add_argument("--face", type=Path, required=True, help="fold folder of av-base's face branch")
+    parser.add_argument("--voice", type=Path, help="fold folder of audio-ravdess8")
+    parser.add_argument("--crossed", type=Path, action="append", default=[], help="run folder over all actors")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    args = parser.parse_args()
+
+    crossed: Measured = {}
+    for run in args.crossed:
+        crossed |= measure_crossed(run, args.weights / "results")
+    release_fused(args, crossed)
+    if args.voice:
+        release_voice(args, crossed)
 
 
 if __name__ == "__main__":
