@@ -194,6 +194,30 @@ def fuse(
 
 
 @app.command()
+def audit(
+    what: Annotated[
+        Path,
+        typer.Argument(
+            help="A config of training, a CSV with columns path and split or fold, or a CSV of logits."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="For a config, as in train.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="AVSER_DATA", help="Folder that holds the corpora, or the CSV's files.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV for all groups.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is found as JSON.")] = False,
+) -> None:
+    """Look for people, takes and copied media that lie on both sides of a split; exit code 1 if there are."""
+    from avser import audit_reports
+
+    if not audit_reports.audit_file(_find_config(what), overrides or (), data_root, output, as_json):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def explain(
     path: Annotated[Path, typer.Argument(metavar="VIDEO_OR_IMAGE", help="A video, sound or picture.")],
     output: Annotated[

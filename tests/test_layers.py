@@ -19,12 +19,13 @@ LAYERS = tuple(
     for line in (
         "errors files types labels signals config members torchlibs",
         "probe media features pictures handcrafted embeddings inputs units faces tracking metrics logits subjects "
-        "folds splits windows models gradcam",
+        "folds splits windows models gradcam fingerprints",
         "checkpoint writers datasets bundles yamnet_import",
-        "branches recognizer batch caching data augment copies explain",
+        "branches recognizer batch caching data augment copies explain prints twins",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training",
-        "benchmark ensembling plots sweeps published reports fusion_reports console",
+        "benchmark ensembling plots sweeps published reports fusion_reports console split_sources audit "
+        "audit_reports",
         "cli app cluster",
     )
 )
