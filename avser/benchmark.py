@@ -56,7 +56,7 @@ def evaluate(
         DataError: no clip is left to measure.
     """
     clips = [clip for clip in datasets.scan(corpus, root) if place(clip.label, model.labels) is not None]
-    clips, restricted = _held_out(model, corpus, clips)
+    clips, restricted = held_out(model, corpus, clips)
     clips = data.matching(clips, only or {})
     if not clips:
         raise DataError(f"{root}: no clip of {corpus!r} is left to measure; check the filters and the labels")
@@ -95,8 +95,12 @@ def activations(branch: Branch, clips: Sequence[Clip]) -> tuple[np.ndarray, list
     return features, [example.clip.label for example in examples]
 
 
-def _held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:
-    """What the model has not learned from, and a sentence that says so."""
+def held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:
+    """The clips that the model has not learned from, and a sentence that says so where it knows their corpus.
+
+    Raises:
+        DataError: the model has learned from all of the corpus.
+    """
     header = model.checkpoint.meta
     metas = [*header.get("branches", {}).values(), header]
     if not any(corpus in meta.get("corpora", ()) for meta in metas):

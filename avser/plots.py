@@ -67,7 +67,7 @@ def confusion(path: Path, table: LogitTable, title: str) -> None:
     axes.set_yticks(range(len(report.labels)), report.labels)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(f"{title}\nUAR {report.uar:.3f}, accuracy {report.accuracy:.3f}, {report.n} clips", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def roc(path: Path, table: LogitTable, title: str) -> None:
@@ -91,7 +91,7 @@ def roc(path: Path, table: LogitTable, title: str) -> None:
     if np.isfinite(areas).any():
         axes.legend(fontsize=8, loc="lower right", title="area", title_fontsize=8)
     axes.set_title(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def curves(path: Path, folder: Path, title: str) -> None:
@@ -123,7 +123,7 @@ def curves(path: Path, folder: Path, title: str) -> None:
     shown[0].set_ylim(0, 1)
     shown[1].set_ylim(bottom=0)
     figure.suptitle(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def activations(path: Path, features: np.ndarray, labels: Sequence[str], title: str, seed: int = 0) -> None:
@@ -147,7 +147,7 @@ def activations(path: Path, features: np.ndarray, labels: Sequence[str], title: 
     axes.set(xticks=[], yticks=[])
     axes.legend(fontsize=8)
     axes.set_title(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def bars(path: Path, figures: Mapping[str, tuple[float, float, float]], title: str, measure: str = "UAR") -> None:
@@ -161,7 +161,7 @@ def bars(path: Path, figures: Mapping[str, tuple[float, float, float]], title: s
     axes.grid(axis="x", alpha=0.3)
     axes.set(xlabel=f"{measure}, 95 % interval")
     axes.set_title(title, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_run(folder: Path, table: LogitTable | None, title: str) -> None:
@@ -184,7 +184,7 @@ def explanation(path: Path, shown: Explanation) -> None:
     columns = 4 if shown.sound is not None else max(1, len(shown.faces))
     height = max(1.1 + 2.3 * rows, 1.6 + 0.4 * len(shown.labels)) + 0.2 * len(shown.notes)
     width = max(2.0 * columns, 3.4)  # of faces and spectrogram
-    figure = _blank(width + 3.2, height)
+    figure = blank(width + 3.2, height)
     left, right = figure.subfigures(1, 2, width_ratios=[width, 3.2])
     parts = iter(left.subfigures(rows, 1, squeeze=False)[:, 0]) if rows else iter(())
     heat = None
@@ -201,7 +201,7 @@ def explanation(path: Path, shown: Explanation) -> None:
     figure.suptitle(f"{shown.path.name}: what speaks for {shown.emotion} ({_percent(prob)})", fontsize=11)
     if shown.notes:
         figure.supxlabel("\n".join(shown.notes), fontsize=8, x=0.02, ha="left", color="#444444")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_faces(part: SubFigure, shown: Explanation, columns: int) -> AxesImage:
@@ -254,11 +254,12 @@ def _percent(share: float) -> str:
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
-    figure = _blank(width, height)
+    figure = blank(width, height)
     return figure, figure.subplots(1, columns)
 
 
-def _blank(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, for `save`."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -268,7 +269,8 @@ def _blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=130, layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     try:
         with replacing(Path(path)) as temporary:
             figure.savefig(temporary, format="png")

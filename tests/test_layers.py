@@ -25,7 +25,9 @@ LAYERS = tuple(
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training",
         "benchmark ensembling plots sweeps published reports fusion_reports console split_sources audit "
-        "audit_reports",
+        "audit_reports resampling contributions missing_modality degradation kept_parts takes robustness "
+        "benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
+        "benchmark_page benchmark_report",
         "cli app cluster",
     )
 )
