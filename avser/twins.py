@@ -1,8 +1,9 @@
 """Which of many fingerprints belong to the same media: candidates by an index, then each compared, then joined.
 
-The limits are set by real clips. RAVDESS takes re-encoded at 24 kbit/s, at another level or with a start cut off
-keep 82 % of their bits or more, those of different takes agree in 65 % at most. In FER2013 pairs of pictures whose
-pixels correlate by 0.95 or more show the same photograph.
+The limits are set by real clips. RAVDESS takes encoded anew at 24 kbit/s, at another level or with a start cut off
+keep 82 % of their bits or more, and the sound of their videos 95 % of those of the sound alone; two takes of one
+sentence by the same actor agree in 77 % at most. In FER2013 pictures whose pixels correlate by 0.95 or more show
+the same photograph. What moves in two takes of one actor correlates by 0.62 at most.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from avser import fingerprints
 from avser.fingerprints import Sound
 
-SAME_SOUND = 0.75
+SAME_SOUND = 0.8
 """Share of bits from which two sounds are taken for the same."""
 SAME_PICTURE = 0.95
 """Correlation of the pixels from which two pictures are taken for the same."""
