@@ -62,7 +62,8 @@ def show(done: Audit) -> None:
     for note in split.notes:
         err.print(Text(f"note: {note}"), soft_wrap=True)
     if done.unread:
-        err.print(Text(f"{len(done.unread)} clips could not be read:"), soft_wrap=True)
+        clips = "1 clip" if len(done.unread) == 1 else f"{len(done.unread)} clips"
+        err.print(Text(f"{clips} could not be read:"), soft_wrap=True)
         for why in done.unread[:SHOWN]:
             err.print(Text(f"  {why}"), soft_wrap=True)
         if len(done.unread) > SHOWN:

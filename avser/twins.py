@@ -3,7 +3,8 @@
 The limits are set by real clips. RAVDESS takes encoded anew at 24 kbit/s, at another level or with a start cut off
 keep 82 % of their bits or more, and the sound of their videos 95 % of those of the sound alone; two takes of one
 sentence by the same actor agree in 77 % at most. In FER2013 pictures whose pixels correlate by 0.95 or more show
-the same photograph. What moves in two takes of one actor correlates by 0.62 at most.
+the same photograph; those of different people in CK+, all framed alike, reach 0.93. What moves in two takes of one
+actor correlates by 0.62 at most.
 """
 
 from __future__ import annotations

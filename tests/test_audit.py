@@ -240,7 +240,7 @@ def test_files_that_are_not_there_are_listed_and_not_fatal(two, avser_command):
     rows = [{"path": name, "split": "train"} for name in ("a.wav", "gone.wav")]
     done = avser_command("audit", write_manifest(two / "m.csv", rows))
     assert done.code == 0
-    assert "1 clips could not be read" in done.err
+    assert "1 clip could not be read" in done.err
     assert f"there is no file {two / 'gone.wav'}" in done.err
     assert "among the 1 that could be read" in done.out
 
