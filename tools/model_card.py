@@ -32,7 +32,8 @@ Voice and face of one person, seven expressed emotions: {labels}. Two branches, 
 
 ## Chosen on
 
-Epochs, temperatures, priors and the weights of the voice's members on validation subjects (four RAVDESS actors; FER2013 public test). No corpus at hand has
+Epochs, temperatures, priors and the weights of the voice's members on validation subjects (four RAVDESS actors; FER2013
+public test); the classifier on random filters was then fitted again with the validation actors. No corpus at hand has
 voice and face of people outside the training set, so the face's calibration and the fusion come from {pairs} pairs of
 the same emotion: a validation actor's voice with a window of validation pictures of other people, 0 to 80 % of them
 neutral, the others at 20 to 100 % of their strength. They know nothing of how voice and face of one person go together.
@@ -97,7 +98,8 @@ The voice alone, eight expressed emotions: {labels}.
 | licence | CC BY-NC-SA 4.0 (the strictest corpus's, RAVDESS): non-commercial, share alike, name the corpora |
 
 Trained on RAVDESS speech without Actor 01 (Livingstone & Russo 2018, CC BY-NC-SA 4.0) and EmoDB (Burkhardt et al. 2005;
-boredom is left out), from scratch. Epochs, temperature and the members' weights come from four validation actors.
+boredom is left out), from scratch. Epochs, temperature and the members' weights come from four validation actors; the
+classifier on random filters was then fitted again with them.
 
 ## Figures
 
