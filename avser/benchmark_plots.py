@@ -28,7 +28,7 @@ def colour_of(system: str) -> str:
 
 def name_of(system: str) -> str:
     """How a system is named in pictures and tables."""
-    return NAMES[system][0] if system in NAMES else f"fused: {system}"
+    return NAMES[system][0] if system in NAMES else f"fused: {system.replace('_', ' ')}"
 
 
 def draw_study(folder: Path, prefix: str, study: Study, figures: Mapping) -> dict[str, str]:
@@ -95,7 +95,8 @@ def shares(path: Path, figures: Mapping, title: str) -> None:
         parts += [(NAMES[branch][0], found[branch][0], NAMES[branch][1]) for branch in BRANCHES]
         for name, value, colour in parts:
             axes.barh(row, value, 0.7, left=left, color=colour, label=name if row == rows[0] else None)
-            axes.text(left + value / 2, row, f"{value:.2f}", ha="center", va="center", fontsize=8)
+            white = "white" if name == NAMES["audio"][0] else "black"
+            axes.text(left + value / 2, row, f"{value:.3f}", ha="center", va="center", fontsize=8, color=white)
             left += value
     axes.set_yticks(rows, [name_of(rule) for rule in rules], fontsize=9)
     axes.set(xlim=(0, 1), xlabel="fused UAR")
@@ -141,7 +142,8 @@ def groups(path: Path, figures: Mapping, systems: Sequence[str], title: str) -> 
         mark = MARKS[system if system in BRANCHES else "fused"]
         axes.plot(values, place, mark, color=colour_of(system), label=name_of(system), markersize=5)
     clips = [known[fact][value]["n"] for fact, value in names]
-    texts = [f"{value}\n{count} clips" for (_, value), count in zip(names, clips, strict=True)]
+    named = [f"{value} intensity" if fact == "intensity" else value for fact, value in names]
+    texts = [f"{value}\n{count} clips" for value, count in zip(named, clips, strict=True)]
     axes.set_yticks(rows, texts, fontsize=8)
     axes.set(xlim=(0, 1), xlabel="UAR, 95 % interval over people")
     _tidy(axes, title, "x")
@@ -159,7 +161,7 @@ def reliability(path: Path, figures: Mapping, systems: Sequence[str], title: str
         x, y = [part["confidence"] for part in bins], [part["accuracy"] for part in bins]
         axes.plot(x, y, color=colour_of(system), linewidth=1)
         sizes = [8 + 220 * part["n"] / found["n"] for part in bins]
-        axes.scatter(x, y, sizes, color=colour_of(system), alpha=0.8, linewidths=0)
+        axes.scatter(x, y, sizes, color=colour_of(system), alpha=0.8, linewidths=0, clip_on=False)
         calibrated = found["ece_calibrated"]
         after = "" if calibrated is None else f"; with temperature {calibrated:.3f}"
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="confidence")

@@ -75,7 +75,7 @@ def study_of_tables(plan: Plan, files: Tables, tell: Tell) -> tuple[Study, dict[
     sources = {branch: path.as_posix() for branch, path in paths.items()}
     both = " + ".join(dict.fromkeys(sources.values()))
     study = Study(
-        title="out-of-fold logits",
+        title=f"{plan.title}, out-of-fold logits",
         protocol=plan.protocol or "the folds that the tables name",
         tables={**first.branches, **{rule: said.table for rule, said in fused.items()}},
         sources=sources | dict.fromkeys(plan.rules, f"{both}, fitted on the other folds"),
@@ -98,7 +98,7 @@ def _measure_clips(outcome: Outcome, plan: Plan, data_root: Path | None, tell: T
     clean = together(groups, lambda group: answers(group, None, None, plan.seed))
     tables = _tables(groups, clean)
     study = Study(
-        title=f"{plan.model} on clips of {plan.clips.corpus}",
+        title=f"{plan.title}, {plan.model} on clips",
         protocol=protocol,
         tables=tables,
         sources={system: f"logits_{system}.csv" for system in tables},
