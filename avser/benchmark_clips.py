@@ -31,7 +31,12 @@ def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Gr
         DataError: no clip is left to measure.
     """
     wanted, groups, notes = plan.clips, [], []
-    for model, part, restricted in models_of(plan.model, wanted, scan(wanted, data_root)):
+    clips = scan(wanted, data_root)
+    if any(data.is_picture(clip) for clip in clips):
+        raise DataError(
+            f"{wanted.root} holds pictures, and a benchmark takes sounds and videos: measure them by 'avser evaluate'"
+        )
+    for model, part, restricted in models_of(plan.model, wanted, clips):
         notes += [restricted] if restricted else []
         part = [clip for clip in part if place(clip.label, model.labels) is not None]
         if part:

@@ -101,7 +101,7 @@ def show(outcome: Outcome) -> None:
             cells = (span([found[key], *found[f"{key}_interval"]]) for key in ("uar", "accuracy"))
             table.add_row(name_of(system), *cells, number(found["ece"]), str(found["n"]))
         out.print(table)
-        out.print(Text(f"protocol: {figures['protocol']}; intervals: 95 %, over people where they are known"))
+        out.print(Text(f"protocol: {figures['protocol']}; intervals: 95 %, over people where there are several"))
 
 
 # What the page says
@@ -116,7 +116,7 @@ def blocks_of(report: Mapping, captions: Mapping[str, Mapping[str, str]]) -> Ite
     yield Heading(f"{report['title']}: what voice and face contribute", 1)
     yield Words(
         "Expressed emotion, as it was acted or labelled; nothing here tells what a person feels. UAR is the mean "
-        "recall of the emotions. Intervals are 95 %, by drawing people again (clips, where people are not known)."
+        "recall of the emotions. Intervals are 95 %, by drawing people again (clips, where at most one is known)."
     )
     for name, figures in report["studies"].items():
         yield from _study(figures, captions[name])
@@ -137,7 +137,10 @@ def _study(figures: Mapping, captions: Mapping[str, str]) -> Iterator[Block]:
     sources: dict[str, list[str]] = {}
     for name, found in figures["systems"].items():
         sources.setdefault(found["logits"], []).append(name_of(name))
-    yield Words(points=[f"protocol: {figures['protocol']}", *(f"{', '.join(n)}: {s}" for s, n in sources.items())])
+    named = [
+        f"{', '.join(names) if len(names) < 3 else 'every fused one'}: {file}" for file, names in sources.items()
+    ]
+    yield Words(points=[f"protocol: {figures['protocol']}", *(f"logits of {line}" for line in named)])
     for note in figures["notes"]:
         yield Words(f"Note: {note}.")
     pictures = [Picture(file, caption) for file, caption in captions.items()]
@@ -175,7 +178,8 @@ def _headline(figures: Mapping) -> str:
     """The main system in words, and what fusion gains over the better branch."""
     main, systems = figures["main"], figures["systems"]
     found = systems[main]
-    people = f" of {found['subjects']} people" if found["subjects"] else ""
+    count = found["subjects"] or 0
+    people = "" if count == 0 else " of one person" if count == 1 else f" of {count} people"
     text = (
         f"{name_of(main).capitalize()} reaches a UAR of {span([found['uar'], *found['uar_interval']])} on "
         f"{found['n']} clips{people} ({figures['protocol']})."

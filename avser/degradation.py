@@ -222,10 +222,10 @@ SOUND: dict[str, Degradation] = {
 """What is done to sound, by name."""
 
 PICTURES: dict[str, Degradation] = {
-    "blur": Degradation("blur", "sigma, % of the face's width", (2.0, 4.0, 6.0, 8.0, 12.0), _blur),
+    "blur": Degradation("blur", "sigma, % of the crop's width", (2.0, 4.0, 6.0, 8.0, 12.0), _blur),
     "darkness": Degradation("darkness", "% of the light", (50.0, 25.0, 10.0, 5.0, 2.0), _darken),
     "jpeg": Degradation("JPEG", "quality", (50.0, 30.0, 20.0, 10.0, 5.0), _jpeg),
-    "resolution": Degradation("low resolution", "px across the face", (32.0, 24.0, 16.0, 12.0, 8.0), _small),
+    "resolution": Degradation("low resolution", "px across the crop", (32.0, 24.0, 16.0, 12.0, 8.0), _small),
     "occlusion": Degradation("covered part of the face", "", ("eyes", "mouth", "both"), _cover),
 }
 """What is done to aligned crops of faces, by name."""
