@@ -34,7 +34,7 @@ def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Gr
     clips = scan(wanted, data_root)
     if any(data.is_picture(clip) for clip in clips):
         raise DataError(
-            f"{wanted.root} holds pictures, and a benchmark takes sounds and videos: measure them by 'avser evaluate'"
+            f"{wanted.root} holds pictures, but a benchmark takes sounds and videos: use 'avser evaluate'"
         )
     for model, part, restricted in models_of(plan.model, wanted, clips):
         notes += [restricted] if restricted else []
