@@ -236,6 +236,7 @@ def _degradation(figures: Mapping, captions: Mapping[str, str]) -> Iterator[Bloc
     for name, sweep in figures["sweeps"].items():
         systems = [system for system in ("audio", "face", "fused") if system in (sweep["levels"] or [{}])[0]]
         if not systems:
+            yield Words(f"{sweep['title'].capitalize()}: no window has speech and a face at every offset.")
             continue
         unit = f" ({sweep['unit']})" if sweep["unit"] else ""
         yield Heading(f"{sweep['title'].capitalize()}{unit}", 3)
