@@ -17,7 +17,9 @@ from avser.models import build_model
 from avser.types import ConfigError
 from avser.units import unit_names
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.startswith("benchmark_"))
+"""Those of models; plans of benchmarks are tested with the benchmark."""
 MINIMAL = """
 branch: audio
 labels: basic7

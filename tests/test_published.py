@@ -70,4 +70,4 @@ def test_the_shipped_table(avser_command):
             assert measured is None or measured.report.n > 50
     assert "spectrogram" in avser_command("benchmark", "papers", "--markdown").out
     assert avser_command("benchmark", "papers").code == 0
-    assert "choose papers" in avser_command("benchmark", "faces").err
+    assert "'papers' prints the published systems" in avser_command("benchmark", "faces").err
