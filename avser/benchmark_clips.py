@@ -10,6 +10,7 @@ import numpy as np
 
 from avser import benchmark, data, datasets
 from avser.benchmark_plan import Clips, Plan
+from avser.kept_parts import digest
 from avser.labels import place
 from avser.logits import LogitTable, read_logits
 from avser.recognizer import Recognizer, load_model
@@ -37,13 +38,14 @@ def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Gr
             f"{wanted.root} holds pictures, but a benchmark takes sounds and videos: use 'avser evaluate'"
         )
     for model, part, restricted in models_of(plan.model, wanted, clips):
+        weights = digest(model.checkpoint.path)
         notes += [restricted] if restricted else []
         part = [clip for clip in part if place(clip.label, model.labels) is not None]
         if part:
             tell(f"decoding {len(part)} clips")
             takes, left_out = load_takes(model, part)
             notes += [f"left out: {why}" for why in left_out]
-            groups += [Group(model, takes)] if takes else []
+            groups += [Group(model, weights, takes)] if takes else []
     if not groups:
         why = f"; {notes[-1]}" if notes else ": check the filters and the labels"
         raise DataError(f"{wanted.root}: no clip of {wanted.corpus!r} is left to measure{why}")

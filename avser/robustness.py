@@ -28,9 +28,15 @@ AFFECTS = {
 
 @dataclass
 class Group:
-    """Takes that one model judges, and what it needs more than once of them."""
+    """Takes that one model judges, and what it needs more than once of them.
+
+    Attributes:
+        weights: digest of the model's file when it was read: the file may change while this runs.
+        others: takes that babble is mixed of.
+    """
 
     model: Recognizer
+    weights: str
     takes: list[Take]
     others: Sequence[Take] = ()
     judge: Judge = field(init=False)
@@ -65,7 +71,7 @@ def answers(group: Group, name: str | None, level: Level | None, seed: int) -> d
     babble = [digest(take.clip.path) for take in group.others] if name == "babble" else []
     settings = {
         "answers": VERSION,
-        "model": digest(group.model.checkpoint.path),
+        "model": group.weights,
         "clips": group.contents,
         "babble": babble,
         "degradation": name,
@@ -155,7 +161,7 @@ def shifted(group: Group, window: float) -> Iterator[tuple[float, dict[str, np.n
     for offset in OFFSETS["offset"].levels:
         settings = {
             "shifted": VERSION,
-            "model": digest(group.model.checkpoint.path),
+            "model": group.weights,
             "clips": group.contents,
             "offset": offset,
             "window": window,

@@ -69,7 +69,8 @@ def _load(model: Recognizer, clip: Clip) -> Take:
     rate = branches["audio"].config.audio.rate if "audio" in branches else 16_000
     samples = np.zeros(0, np.float32)
     if "audio" in branches and info.has_audio:
-        samples = cached(clip, f"sound|{rate}", lambda: _sound(clip, rate)).astype(np.float32) / 32767
+        # not in 16 bits as for training: raised to a common level, a quiet clip's rounding would be heard
+        samples = cached(clip, f"exact sound|{rate}", lambda: _sound(clip, rate))
     size = branches["face"].config.face.size if "face" in branches else 1
     kind = np.dtype([("time", "f8"), ("seen", "?"), ("crop", "u1", (size, size, 3))])
     frames = np.zeros(0, kind)
@@ -90,9 +91,8 @@ def _load(model: Recognizer, clip: Clip) -> Take:
 
 def _sound(clip: Clip, rate: int) -> np.ndarray:
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
-        track = media.read_audio(clip.path, rate, clip.start, clip.end)
-        return np.round(track.samples.clip(-1, 1) * 32767).astype(np.int16)
-    return np.zeros(0, np.int16)
+        return media.read_audio(clip.path, rate, clip.start, clip.end).samples
+    return np.zeros(0, np.float32)
 
 
 def _frames(clip: Clip, size: int, kind: np.dtype) -> np.ndarray:
