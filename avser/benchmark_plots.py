@@ -221,13 +221,22 @@ def _panels(path: Path, sweeps: Sequence[Mapping], title: str) -> None:
 def _curve(axes: Axes, sweep: Mapping) -> None:
     levels = sweep["levels"]
     x = np.arange(len(levels))
+    apart = np.array([isinstance(level["level"], str) for level in levels[1:]])  # kinds, with no way between them
     for system in [name for name in MARKS if name in levels[0]]:
         values = {key: [level[system][key] for level in levels] for key in ("uar", "low", "high")}
         plain = system not in (sweep["affects"], "fused") and sweep["affects"] != "both"
         if not plain:
-            axes.fill_between(x, values["low"], values["high"], color=colour_of(system), alpha=0.12, linewidth=0)
+            ends = np.array([values["low"], values["high"]], float)
+            if apart.any():
+                axes.vlines(x[1:][apart], *ends[:, 1:][:, apart], color=colour_of(system), alpha=0.4)
+                ends[:, 1:][:, apart] = np.nan
+            axes.fill_between(x, *ends, color=colour_of(system), alpha=0.12, linewidth=0)
         style = {"linestyle": "--", "linewidth": 1} if plain else {"marker": MARKS[system], "markersize": 3.5}
-        axes.plot(x, values["uar"], color=colour_of(system), label=name_of(system), **style)
+        line = np.array(values["uar"], float)
+        if not plain and apart.any():
+            axes.plot(x, line, MARKS[system], color=colour_of(system), markersize=3.5)
+            line[1:][apart] = np.nan
+        axes.plot(x, line, color=colour_of(system), label=name_of(system), **style)
     names = [f"{level['level']:g}" if isinstance(level["level"], float) else level["level"] for level in levels]
     long = any(len(name) > 6 for name in names)
     axes.set_xticks(x, names, fontsize=8, rotation=20 if long else 0)
