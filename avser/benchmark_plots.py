@@ -212,7 +212,8 @@ def _panels(path: Path, sweeps: Sequence[Mapping], title: str) -> None:
         _curve(axes, sweep)
     for axes in shown[len(sweeps) :]:
         axes.set_axis_off()
-    lines = {line.get_label(): line for axes in shown for line in axes.get_lines()}
+    drawn = [line for axes in shown for line in axes.get_lines()]
+    lines = {line.get_label(): line for line in drawn if not line.get_label().startswith("_")}  # those with a name
     figure.legend(lines.values(), lines.keys(), fontsize=9, ncols=3, frameon=False, loc="outside lower center")
     figure.suptitle(title, fontsize=9)
     save(figure, path)
