@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 from avser import prints, twins
+from avser.caching import file_digest
 from avser.files import replacing
 from avser.folds import take_of
 from avser.prints import Print
@@ -209,7 +210,7 @@ def _twins(split: Split, made: Sequence[Print | AvserError]) -> list[Finding]:
 def _bytes_of(split: Split, i: int) -> bytes:
     """What says that two clips are the same bytes; a row of a table has none of its own."""
     clip = split.clips[i]
-    digest = prints.file_digest(clip.path) if clip.row is None else str(clip.path).encode()
+    digest = file_digest(clip.path).digest() if clip.row is None else str(clip.path).encode()
     return digest + f"|{clip.start}|{clip.end}|{clip.row}".encode()
 
 

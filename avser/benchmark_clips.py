@@ -10,7 +10,7 @@ import numpy as np
 
 from avser import benchmark, data, datasets
 from avser.benchmark_plan import Clips, Plan
-from avser.kept_parts import digest
+from avser.caching import file_digest
 from avser.labels import place
 from avser.logits import LogitTable, read_logits
 from avser.recognizer import Recognizer, load_model
@@ -38,7 +38,7 @@ def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Gr
             f"{wanted.root} holds pictures, but a benchmark takes sounds and videos: use 'avser evaluate'"
         )
     for model, part, restricted in models_of(plan.model, wanted, clips):
-        weights = digest(model.checkpoint.path)
+        weights = file_digest(model.checkpoint.path).hexdigest()
         notes += [restricted] if restricted else []
         part = [clip for clip in part if place(clip.label, model.labels) is not None]
         if part:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
+from avser import settings
 from avser.degradation import DEGRADATIONS
 from avser.fusing import AUTO
 from avser.labels import LABEL_SETS
 from avser.models.fusion import FUSION_RULES
-from avser.types import ConfigError
 
 
 class _Section(pydantic.BaseModel):
@@ -100,32 +98,6 @@ def load_plan(path: Path) -> Plan:
         ConfigError: the file cannot be read, or a key or a value is not valid.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such plan of a benchmark; 'papers' prints the published systems") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a plan ({error})") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no settings; a plan is a YAML mapping")
-    try:
-        return Plan.model_validate({"title": path.stem, **values})
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error)}") from None
-
-
-def _sentence(error: pydantic.ValidationError) -> str:
-    errors = error.errors()
-    # a misspelt key may leave the one that was meant missing: the spelling is what to tell
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{where}: {said}" if where else said
-    section = {"tables": Tables, "clips": Clips, "babble": Clips}.get(str(first["loc"][0]), Plan)
-    known = list((section if len(first["loc"]) > 1 else Plan).model_fields)
-    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
-    return f"unknown key {where!r}; {hint}"
+    missing = "no such plan of a benchmark; 'papers' prints the published systems"
+    values = settings.read_mapping(path, "plan", missing)
+    return settings.parse(Plan, {"title": path.stem, **values}, str(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ LOOK_HEIGHT = 720
 """Height in px to which larger pictures are scaled before faces are looked for."""
 BATCH = 32
 """Windows or faces that go through a network at once."""
+
+Key = TypeVar("Key", bound=Hashable)
 
 Progress = Callable[[float], None]
 """Called with the second of the file that has been reached."""
@@ -59,7 +62,7 @@ def listen(
     logits: dict[tuple[float, float], np.ndarray | None] = {}
 
     def flush() -> None:
-        logits.update(_hear(branch, sounds))
+        logits.update(hear(branch, sounds))
         sounds.clear()
 
     end = 0.0
@@ -75,11 +78,9 @@ def listen(
     return Voice(logits, end)
 
 
-def _hear(
-    branch: Branch, sounds: Iterable[tuple[tuple[float, float], np.ndarray | None]]
-) -> dict[tuple[float, float], np.ndarray | None]:
-    """Logits of prepared windows, None where there is no sound to speak of."""
-    logits: dict[tuple[float, float], np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
+def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dict[Key, np.ndarray | None]:
+    """Logits (C,) of prepared sounds by their keys, None where there is no sound to speak of; one batch."""
+    logits: dict[Key, np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
     audible = [(key, sound) for key, sound in sounds if sound is not None]
     if audible:
         samples = torch.nn.utils.rnn.pad_sequence(

@@ -20,12 +20,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
 
 
+def file_digest(path: Path) -> hashlib.blake2b:
+    """Digest of the bytes of a file, to which more can be added.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); get the file again") from None
+    return digest
+
+
 def cached(clip: Clip, settings: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array from the cache, keyed by the file's content and the settings; made and stored if not there."""
-    try:
-        digest = hashlib.blake2b(clip.path.read_bytes(), digest_size=16)
-    except OSError as error:
-        raise DataError(f"{clip.path}: cannot be read ({error.strerror or error}); get the file again") from None
+    digest = file_digest(clip.path)
     digest.update(f"{clip.start}|{clip.end}|{settings}".encode())
     key = digest.hexdigest()
     path = cache_folder() / key[:2] / f"{key}.npy"

@@ -8,30 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import typer.core
 
 from avser import __version__
 from avser.errors import AvserError
-
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes: some file failed; the request makes no sense; Ctrl-C."""
-
-UsageError = typer.BadParameter.__base__
-
-
-class _Commands(typer.core.TyperGroup):
-    """Says what Ctrl-C stopped, where typer, by its version, ends in silence or with another exit code."""
-
-    def invoke(self, ctx: typer.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            typer.echo(f"avser: {str(stop) or 'interrupted'}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
+from avser.exits import FAILED, INTERRUPTED, MISUSED, Commands, UsageError
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -117,16 +100,16 @@ def train(
 ) -> None:
     """Train a branch by a config, fold by fold, and measure it on what was held out."""
     from avser import console, reports, training
-    from avser.config import load_config
+    from avser.config import find_config, load_config
 
     if sweep:
         from avser import sweeps
 
         console.set_threads(threads)
-        trials = sweeps.sweep(_find_config(config), overrides or (), sweep, data_root, output, resume)
+        trials = sweeps.sweep(find_config(config), overrides or (), sweep, data_root, output, resume)
         reports.print_trials(trials)
         return
-    settings = load_config(_find_config(config), overrides or ())
+    settings = load_config(find_config(config), overrides or ())
     console.set_threads(threads)
     outcome = training.train(settings, data_root, output, resume)
     if outcome.report:
@@ -212,8 +195,9 @@ def audit(
 ) -> None:
     """Look for people, takes and copied media that lie on both sides of a split; exit code 1 if there are."""
     from avser import audit_reports
+    from avser.config import find_config
 
-    if not audit_reports.audit_file(_find_config(what), overrides or (), data_root, output, as_json):
+    if not audit_reports.audit_file(find_config(what), overrides or (), data_root, output, as_json):
         raise typer.Exit(FAILED)
 
 
@@ -278,9 +262,10 @@ def benchmark(
         reports.print_published(markdown)
         return
     from avser import benchmark_report, console
+    from avser.config import find_config
 
     console.set_threads(threads)
-    page = benchmark_report.benchmark(_find_config(Path(what)), output, data_root)
+    page = benchmark_report.benchmark(find_config(Path(what)), output, data_root)
     typer.echo(f"the report is in {page.parent}: open {page.name}")
 
 
@@ -300,15 +285,6 @@ def models() -> None:
     from avser import console
 
     console.print_models()
-
-
-def _find_config(path: Path) -> Path:
-    """A config as given, or one that came with the package, by its name (`audio_ravdess8`)."""
-    if path.exists():
-        return path
-    package = Path(__file__).parent
-    shipped = [*package.glob("configs/**/*.yaml"), *package.parent.glob("configs/**/*.yaml")]
-    return next((found for found in shipped if found.stem == path.name.removesuffix(".yaml")), path)
 
 
 if __name__ == "__main__":

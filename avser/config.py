@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
+from avser import settings
 from avser.labels import label_set
 from avser.signals import AudioInput, FaceInput
 from avser.types import ConfigError
@@ -181,6 +181,15 @@ class Config(_Section):
         return f"{self.protocol}, transductive" if self.transductive else self.protocol
 
 
+def find_config(path: Path) -> Path:
+    """A YAML file as given, or one that came with the package, by its name (`audio_ravdess8`)."""
+    if path.exists():
+        return path
+    package = Path(__file__).parent
+    shipped = [*package.glob("configs/**/*.yaml"), *package.parent.glob("configs/**/*.yaml")]
+    return next((found for found in shipped if found.stem == path.name.removesuffix(".yaml")), path)
+
+
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML file and lay `key.sub=value` overrides over it (values are read as YAML).
 
@@ -188,16 +197,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         ConfigError: the file cannot be read, or a key or value is not valid.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a config ({error})") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-99-99 is a ValueError
-        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no settings; a config is a YAML mapping")
+    values = settings.read_mapping(path, "config", "no such config file")
     values.setdefault("name", path.stem)
     for override in overrides:
         _override(values, override)
@@ -210,10 +210,7 @@ def parse_config(values: Mapping[str, Any], source: str) -> Config:
     Raises:
         ConfigError: a key is unknown or a value is not valid.
     """
-    try:
-        return Config.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{source}: {_sentence(error)}") from None
+    return settings.parse(Config, values, source)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -239,27 +236,3 @@ def set_key(values: dict[str, Any], key: str, value: Any, source: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: {parent!r} holds no further settings")
     values[last] = value
-
-
-def _sentence(error: pydantic.ValidationError) -> str:
-    errors = error.errors()
-    # A misspelt key leaves the one that was meant missing: the spelling is what to tell.
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{where}: {said}" if where else said
-    known = _known_keys(first["loc"][:-1])
-    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known keys are {', '.join(known)}"
-    return f"unknown key {where!r}; {hint}"
-
-
-def _known_keys(parents: Iterable[str | int]) -> list[str]:
-    section: type[pydantic.BaseModel] = Config
-    for parent in parents:
-        if isinstance(parent, int):
-            continue
-        annotation = section.model_fields[parent].annotation
-        section = Corpus if parent == "corpora" else annotation
-    return list(section.model_fields)

@@ -6,19 +6,17 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from avser import __version__
 from avser.caching import cache_folder
 from avser.files import replacing
-from avser.types import DataError
 
 
 def kept(settings: Mapping[str, object], make: Callable[[], dict]) -> dict:
     """Plain values that took long to make, from the cache if they were made with the same settings before.
 
     Args:
-        settings: plain values that say all that the outcome depends on, contents of files by their `digest`.
+        settings: plain values that say all that the outcome depends on, contents of files by their `file_digest`.
     """
     text = json.dumps({"version": __version__, **settings}, sort_keys=True)
     path = cache_folder() / "benchmark" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.json"
@@ -31,15 +29,3 @@ def kept(settings: Mapping[str, object], make: Callable[[], dict]) -> dict:
     with contextlib.suppress(OSError), replacing(path) as temporary:
         temporary.write_text(json.dumps(values), encoding="utf-8")
     return values
-
-
-def digest(path: Path) -> str:
-    """What tells a file's content from others.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); get the file again") from None

@@ -136,9 +136,7 @@ def bootstrap(
     names one person only (the interval then says nothing about other people).
     """
     probs, targets = _checked(probs, targets)
-    _, who = np.unique(np.arange(len(targets)) if subjects is None else subjects, return_inverse=True)
-    if who.max() == 0:
-        who = np.arange(len(targets))
+    who = np.arange(len(targets)) if subjects is None else subjects_or_clips(subjects)
     members = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])  # indices of each subject
     rng = np.random.default_rng(seed)
     values = []
@@ -147,6 +145,12 @@ def bootstrap(
         values.append(metric(probs[index], targets[index]))
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)
+
+
+def subjects_or_clips(subjects: Sequence[str]) -> np.ndarray:
+    """(N,) numbers of whom clips are of, from 0; each clip its own where at most one subject is known."""
+    _, who = np.unique(subjects, return_inverse=True)
+    return who if who.max() > 0 else np.arange(len(subjects))
 
 
 @dataclass(frozen=True)

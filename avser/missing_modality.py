@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from avser import metrics
+from avser.caching import file_digest
 from avser.contributions import BRANCHES, plain
 from avser.fusing import Outcome, fuse
 from avser.fusion_tables import Pairs
-from avser.kept_parts import digest, kept
+from avser.kept_parts import kept
 from avser.logits import LogitTable
 from avser.models.fusion import Calibration, FusionRule, build_fusion
 from avser.resampling import Draws, interval
@@ -51,7 +52,7 @@ def fuse_with_gaps(
     Raises:
         ConfigError, DataError: see `fusing.fuse`.
     """
-    contents = {name: digest(path) for name, path in files.items()}
+    contents = {name: file_digest(path).hexdigest() for name, path in files.items()}
     settings = {"fit": 1, "files": contents, "rule": rule, "protocol": protocol, "labels": labels}
     fits = kept(settings, lambda: _fits(fuse(pairs, rule, protocol, labels)))
     rows = {clip: row for row, clip in enumerate(pairs.clips)}

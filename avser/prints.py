@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -85,22 +84,6 @@ def prints_of(
         return list(progress(pool.map(attempt, clips), len(clips)))
     finally:
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all of them
-
-
-def file_digest(path: Path) -> bytes:
-    """Digest of the bytes of a file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); get the file again") from None
-    return digest.digest()
 
 
 def _of_picture(clip: Clip) -> Print:

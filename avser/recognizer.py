@@ -137,7 +137,7 @@ class Recognizer:
             said["audio"] = log_softmax(np.mean([self._calibrated("audio", x) for x in heard], axis=0))
         return self._decide(0.0, duration, said, face, slice(None), missing)
 
-    def _pool(self, logits: np.ndarray) -> np.ndarray:
+    def pool(self, logits: np.ndarray) -> np.ndarray:
         """Logits of frames (N, C) to those of the window (C,)."""
         stacked = torch.from_numpy(logits)[None]
         mask = torch.ones(stacked.shape[:2], dtype=torch.bool)
@@ -161,7 +161,7 @@ class Recognizer:
         track = None
         if frames:
             track = int(np.bincount(face.tracks[inside]).argmax())
-            said["face"] = self._calibrated("face", self._pool(face.logits[inside]))
+            said["face"] = self._calibrated("face", self.pool(face.logits[inside]))
         if not said:
             return Prediction(start, end, None, None, None, reason=" and ".join(missing), face_frames=frames)
         names = self.fusion.branches

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from avser.logits import LogitTable
+from avser.metrics import subjects_or_clips
 
 SHUFFLES = 2000
 """Exchanges of the permutation test."""
@@ -78,9 +78,3 @@ def permutation(one: LogitTable, other: LogitTable, shuffles: int = SHUFFLES, se
     # an exchange that changes nothing must not look smaller by rounding
     as_large = (np.abs((signs @ gains).mean(1)) >= observed - 1e-12).sum()
     return float((as_large + 1) / (shuffles + 1))
-
-
-def subjects_or_clips(subjects: Sequence[str]) -> np.ndarray:
-    """(N,) numbers of whom clips are of, from 0; each clip its own where at most one subject is known."""
-    _, who = np.unique(np.array(subjects, str), return_inverse=True)
-    return who if who.max() > 0 else np.arange(len(subjects))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from avser.caching import file_digest
 from avser.degradation import FRAMES, OFFSETS, PICTURES, SOUND, Level, thin
-from avser.kept_parts import digest, kept
+from avser.kept_parts import kept
 from avser.recognizer import Recognizer
 from avser.takes import Judge, Take
 from avser.types import DataError
@@ -46,7 +47,7 @@ class Group:
     def __post_init__(self) -> None:
         self.judge = Judge(self.model)
         self.contents = [
-            [digest(take.clip.path), str(take.clip.start), str(take.clip.end), take.clip.name]
+            [file_digest(take.clip.path).hexdigest(), str(take.clip.start), str(take.clip.end), take.clip.name]
             for take in self.takes
         ]
 
@@ -68,7 +69,7 @@ def answers(group: Group, name: str | None, level: Level | None, seed: int) -> d
     Args:
         name: of `degradation.DEGRADATIONS` but the offset, or None for the clips as they are.
     """
-    babble = [digest(take.clip.path) for take in group.others] if name == "babble" else []
+    babble = [file_digest(take.clip.path).hexdigest() for take in group.others] if name == "babble" else []
     settings = {
         "answers": VERSION,
         "model": group.weights,

@@ -104,9 +104,7 @@ def fit_ridge(network: UnitBranch, config: Config, examples: Sequence[data.Examp
     chosen = np.random.default_rng(config.seed).permutation(len(features))[: len(backbone.anchors)]
     backbone.anchors[: len(chosen)] = features[chosen]
     backbone.used.copy_(torch.arange(len(backbone.used)) < len(chosen))
-    classes, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    weight = torch.from_numpy(len(targets) / len(classes) / counts[index])  # (N,), one on average
-    wanted = torch.eye(len(classes), dtype=torch.float64)[index] - 1 / len(classes)  # (N, C)
+    classes, wanted, weight = _balanced(targets)
     like = backbone.likeness(features)[:, : len(chosen)].double()  # (N, A)
     among = like[chosen]  # (A, A)
     left = (like.T * weight) @ like + backbone.ridge * among
@@ -129,13 +127,12 @@ def fit_linear_ridge(network: AudioBranch, config: Config, examples: Sequence[da
     """
     features = network.backbone.limit(torch.from_numpy(standardise(network, config, examples)))
     targets = _targets(config, examples)
-    classes, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
-    root = torch.from_numpy(np.sqrt(len(targets) / len(classes) / counts[index])).float()[:, None]  # (N, 1)
-    wanted = torch.eye(len(classes))[index] - 1 / len(classes)  # (N, C)
-    weighted = root * features  # (N, D)
+    classes, wanted, weight = _balanced(targets)
+    root = weight.sqrt()[:, None]  # (N, 1)
+    weighted = root.float() * features  # (N, D)
     inner = (weighted @ weighted.T).double()
     inner.diagonal().add_(network.backbone.penalty * features.square().sum(1).mean())
-    found = weighted.T @ torch.linalg.solve(inner, (root * wanted).double()).float()  # (D, C)
+    found = weighted.T @ torch.linalg.solve(inner, root * wanted).float()  # (D, C)
     _set_classifier(network, classes, network.backbone.sharpness * found.T, torch.zeros(len(classes)))
 
 
@@ -153,6 +150,16 @@ def _targets(config: Config, examples: Sequence[data.Example]) -> np.ndarray:
         only = label_set(config.labels)[targets[0]]
         raise DataError(f"{config.name}: all clips to train on are {only}; a discriminant needs two emotions")
     return targets
+
+
+def _balanced(targets: np.ndarray) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """The classes that occur, what a regression is to say of each clip (N, C), and the clips' weights (N,).
+
+    The weights are one on average, and every class has the same in all.
+    """
+    classes, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    weight = torch.from_numpy(len(targets) / len(classes) / counts[index])
+    return classes, torch.eye(len(classes), dtype=torch.float64)[index] - 1 / len(classes), weight
 
 
 def _set_classifier(

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from avser import faces, inputs, media
-from avser.branches import BATCH, LOOK_HEIGHT
+from avser.branches import BATCH, LOOK_HEIGHT, hear
 from avser.caching import cached
 from avser.degradation import thin
 from avser.metrics import log_softmax
-from avser.models.fusion import Calibration
 from avser.recognizer import Recognizer
 from avser.tracking import FaceFollower
 from avser.types import AvserError, Clip
@@ -130,11 +129,8 @@ class Judge:
         with torch.inference_mode():
             for first in range(0, len(audible), BATCH):
                 chosen = audible[first : first + BATCH]
-                tensors = [torch.from_numpy(prepared[number]) for number in chosen]
-                lengths = torch.tensor([len(x) for x in tensors])
-                padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
-                said = self.branches["audio"].network(*inputs.batch(padded, lengths, params))
-                logs[chosen] = self._calibrated("audio", said.double().numpy())
+                said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
+                logs[chosen] = self._calibrated("audio", np.stack([said[number] for number in chosen]))
         return np.split(logs, np.cumsum([len(grid) for grid in grids])[:-1])
 
     def voice(self, takes: Sequence[Take], sounds: Sequence[np.ndarray]) -> np.ndarray:
@@ -159,11 +155,7 @@ class Judge:
         logs = np.full((len(frames), len(self.labels)), np.nan)
         for number, logits in enumerate(frames):
             if len(logits):
-                stacked = torch.from_numpy(logits)[None]
-                pooled = self.branches["face"].network.pool(
-                    stacked, torch.ones(stacked.shape[:2], dtype=torch.bool)
-                )
-                logs[number] = self._calibrated("face", pooled.numpy())[0]
+                logs[number] = self._calibrated("face", self.model.pool(logits)[None])[0]
         return logs
 
     def looked_at(self, take: Take) -> np.ndarray:
@@ -176,8 +168,7 @@ class Judge:
         return self.rule(logs, logs.isfinite().all(-1)).numpy()
 
     def _calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
-        calibration: Calibration = self.rule.calibrations[name]
-        return calibration(torch.from_numpy(logits), self.labels).numpy()
+        return self.rule.calibrate({name: torch.from_numpy(logits)})[name].numpy()
 
 
 def _mean(logs: np.ndarray) -> np.ndarray:

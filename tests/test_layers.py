@@ -17,7 +17,7 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types labels signals config members torchlibs",
+        "errors files types labels settings signals config members torchlibs",
         "probe media features pictures handcrafted embeddings inputs units faces tracking metrics logits subjects "
         "folds splits windows models gradcam fingerprints",
         "checkpoint writers datasets bundles yamnet_import",
@@ -28,7 +28,7 @@ LAYERS = tuple(
         "audit_reports resampling contributions missing_modality degradation kept_parts takes robustness "
         "benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
         "benchmark_page benchmark_report",
-        "cli app cluster",
+        "exits cli app cluster",
     )
 )
 """A module imports only from the layers above its own, or from its own where that makes no circle."""

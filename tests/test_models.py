@@ -13,9 +13,9 @@ from avser import checkpoint
 from avser.config import Config, parse_config
 from avser.labels import LABEL_SETS
 from avser.models import AudioBranch, Ensemble, FaceBranch, build_model
-from avser.models.audio import AUDIO_BACKBONES, Functionals
+from avser.models.audio import AUDIO_BACKBONES
 from avser.models.face import FACE_BACKBONES, CkDcnn, FaceBackbone, standardise
-from avser.models.filters import RandomFilters
+from avser.models.statistics import Functionals, RandomFilters
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
 from avser.types import ConfigError
 
@@ -239,9 +239,9 @@ def test_functionals_agree_with_numpy(steps):
     np.testing.assert_allclose(network(mel)[0], (expected - 2) / 4, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 30])
-def test_padding_never_changes_functionals(length):
-    network = Functionals()
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 30])
+@pytest.mark.parametrize("network", [Functionals(), RandomFilters(profiles=10)], ids=["functionals", "filters"])
+def test_padding_never_changes_statistics(network, length):
     mel = torch.randn(2, 1, 64, 40)
     mel[1, ..., length:] = 1e3
     with torch.inference_mode():
@@ -249,10 +249,14 @@ def test_padding_never_changes_functionals(length):
         alone = [network(mel[:1]), network(mel[1:, ..., :length])]
     assert together.isfinite().all()
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
-    if length == 1:  # one frame does not move
-        bands = together[1, : 64 * 10].view(10, 64)
-        torch.testing.assert_close(bands[[1, 7, 8, 9]], torch.zeros(4, 64), rtol=0, atol=1e-5)
-        torch.testing.assert_close(bands[[0, 2, 3, 4, 5, 6]], mel[1, 0, :, :1].T.expand(6, -1))
+
+
+def test_one_frame_does_not_move():
+    mel = torch.randn(1, 1, 64, 1)
+    with torch.inference_mode():
+        bands = Functionals()(mel)[0, : 64 * 10].view(10, 64)
+    torch.testing.assert_close(bands[[1, 7, 8, 9]], torch.zeros(4, 64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(bands[[0, 2, 3, 4, 5, 6]], mel[0, 0].T.expand(6, -1))
 
 
 # Random filters
@@ -290,18 +294,6 @@ def test_the_seed_decides_on_the_filters_and_nothing_else_does():
     assert torch.equal(first.profiles, same.profiles)
     assert torch.equal(first.taps, same.taps)
     assert not torch.equal(first.profiles, other.profiles)
-
-
-@pytest.mark.parametrize("length", [1, 5, 30])
-def test_padding_never_changes_random_filters(length):
-    network = RandomFilters(profiles=10)
-    mel = torch.randn(2, 1, 64, 40)
-    mel[1, ..., length:] = 1e3
-    with torch.inference_mode():
-        together = network(mel, torch.tensor([40, length]))
-        alone = [network(mel[:1]), network(mel[1:, ..., :length])]
-    assert together.isfinite().all()
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"profiles": 0}, {"taps": 4}, {"dilations": [0, 1]}, {"penalty": 0.0}])

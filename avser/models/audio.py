@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from avser.features import add_deltas
-from avser.models.filters import RandomFilters
+from avser.models.statistics import Functionals, RandomFilters
 
 
 class ResidualBlock(nn.Module):
@@ -159,49 +157,6 @@ class CnnLstm(nn.Module):
             )
             x, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps)
         return self.pool(x, mask)
-
-
-class Functionals(nn.Module):
-    """Statistics over time of the log-mel and its cepstra, for a linear classifier (cf. Eyben et al. 2010).
-
-    Ten of each band and of each cepstral coefficient: mean, deviation, five percentiles, slope, mean size and
-    deviation of the steps from frame to frame. Nothing is learned by gradient: `centre` and `scale` standardise,
-    and the classifier is a linear discriminant, both computed from all training clips at once.
-    """
-
-    closed_form = "discriminant"
-    PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-    def __init__(self, n_mels: int = 64, cepstra: int = 24) -> None:
-        super().__init__()
-        self.features = (n_mels + cepstra) * (5 + len(self.PERCENTILES))
-        order, band = torch.arange(cepstra)[:, None], torch.arange(n_mels)[None, :]
-        cosine = torch.cos(math.pi / n_mels * (band + 0.5) * order) * math.sqrt(2 / n_mels)
-        self.register_buffer("cosine", torch.where(order == 0, cosine / math.sqrt(2), cosine), persistent=False)
-        self.register_buffer("centre", torch.zeros(self.features))
-        self.register_buffer("scale", torch.ones(self.features))
-
-    def statistics(self, x: torch.Tensor) -> torch.Tensor:
-        """Ten statistics of each row of (F, T), one kind after the other, (10 F,)."""
-        if x.shape[1] < 3:
-            x = torch.nn.functional.pad(x[None], (0, 3 - x.shape[1]), mode="replicate")[0]
-        steps = x.diff(dim=1)
-        time = torch.linspace(-1, 1, x.shape[1], device=x.device)
-        percentiles = x.quantile(x.new_tensor(self.PERCENTILES), dim=1)  # (5, F)
-        slope = (x * time).mean(1) / time.square().mean()
-        moments = [x.mean(1), x.std(1, correction=0)]
-        return torch.cat([*moments, *percentiles, slope, steps.abs().mean(1), steps.std(1, correction=0)])
-
-    def measure(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """The statistics as they are, (B, D)."""
-        mel = mel.float().squeeze(1)  # (B, M, T)
-        ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
-        clips = [x[:, :end] for x, end in zip(mel, ends, strict=True)]
-        rows = [torch.cat([self.statistics(x), self.statistics(self.cosine @ x)]) for x in clips]
-        return torch.stack(rows)  # (B, D)
-
-    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        return (self.measure(mel, lengths) - self.centre) / self.scale  # (B, D)
 
 
 AUDIO_BACKBONES: dict[str, type[nn.Module]] = {

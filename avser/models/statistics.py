@@ -1,0 +1,170 @@
+"""Audio backbones of statistics over time: nothing to train, and a linear classifier computed from all clips."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class Statistics(nn.Module, abc.ABC):
+    """Base: a subclass says what is measured of one clip; `centre` and `scale` standardise it.
+
+    Those two, and the classifier, are computed from all training clips at once (see `avser.solving`), as the
+    subclass's `closed_form` says.
+    """
+
+    closed_form: str
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    @abc.abstractmethod
+    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
+        """The statistics of one clip (M, T), (D,)."""
+
+    def limit(self, features: torch.Tensor) -> torch.Tensor:
+        """Standardised features as the classifier takes them."""
+        return features
+
+    def measure(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """The statistics as they are, (B, D)."""
+        mel = mel.float().squeeze(1)  # (B, M, T)
+        ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
+        return torch.stack([self.statistics(x[:, :end]) for x, end in zip(mel, ends, strict=True)])
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return self.limit((self.measure(mel, lengths) - self.centre) / self.scale)  # (B, D)
+
+
+class Functionals(Statistics):
+    """Statistics over time of the log-mel and its cepstra, for a linear classifier (cf. Eyben et al. 2010).
+
+    Ten of each band and of each cepstral coefficient: mean, deviation, five percentiles, slope, mean size and
+    deviation of the steps from frame to frame. Nothing is learned by gradient: `centre` and `scale` standardise,
+    and the classifier is a linear discriminant, both computed from all training clips at once.
+    """
+
+    closed_form = "discriminant"
+    PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+    def __init__(self, n_mels: int = 64, cepstra: int = 24) -> None:
+        super().__init__((n_mels + cepstra) * (5 + len(self.PERCENTILES)))
+        order, band = torch.arange(cepstra)[:, None], torch.arange(n_mels)[None, :]
+        cosine = torch.cos(math.pi / n_mels * (band + 0.5) * order) * math.sqrt(2 / n_mels)
+        self.register_buffer("cosine", torch.where(order == 0, cosine / math.sqrt(2), cosine), persistent=False)
+
+    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
+        """Those of the bands (M, T), then those of their cepstra, (D,)."""
+        return torch.cat([self._of(mel), self._of(self.cosine @ mel)])
+
+    def _of(self, x: torch.Tensor) -> torch.Tensor:
+        """Ten statistics of each row of (F, T), one kind after the other, (10 F,)."""
+        if x.shape[1] < 3:
+            x = torch.nn.functional.pad(x[None], (0, 3 - x.shape[1]), mode="replicate")[0]
+        steps = x.diff(dim=1)
+        time = torch.linspace(-1, 1, x.shape[1], device=x.device)
+        percentiles = x.quantile(x.new_tensor(self.PERCENTILES), dim=1)  # (5, F)
+        slope = (x * time).mean(1) / time.square().mean()
+        moments = [x.mean(1), x.std(1, correction=0)]
+        return torch.cat([*moments, *percentiles, slope, steps.abs().mean(1), steps.std(1, correction=0)])
+
+
+class RandomFilters(Statistics):
+    """Random filters over bands, then over time, and seven statistics of what each lets through.
+
+    After random features for linear machines (Rahimi and Recht 2008) and random convolutions for time series
+    (Dempster et al. 2020, ROCKET): a log-mel frame is weighed by `profiles` random profiles over the bands, broad
+    and narrow; each profile's course is kept as it is and filtered by one random filter of `taps` frames at each
+    of the `dilations`. Of each course: mean, deviation, mean of the positive part, share of frames above 0.5 and
+    below -0.5, highest and lowest value. The classifier is ridge regression, computed from all training clips.
+
+    Args:
+        seed: of the filters, which are part of the model.
+        penalty: of the regression, as a share of the mean square of a clip's features.
+        sharpness: factor from the regression's scores to logits.
+    """
+
+    closed_form = "linear_ridge"
+    KINDS = 7
+
+    def __init__(
+        self,
+        n_mels: int = 64,
+        profiles: int = 480,
+        taps: int = 11,
+        dilations: Sequence[int] = (1, 2, 4, 8),
+        seed: int = 0,
+        penalty: float = 0.4,
+        sharpness: float = 8.0,
+    ) -> None:
+        super().__init__(profiles * (1 + len(dilations)) * self.KINDS)
+        if min(profiles, taps, penalty, sharpness, *dilations) <= 0 or taps % 2 == 0:
+            raise ValueError("profiles, dilations, penalty and sharpness are above zero, taps is odd")
+        self.dilations, self.penalty, self.sharpness = tuple(dilations), penalty, sharpness
+        chance = torch.Generator().manual_seed(seed)
+        self.register_buffer("profiles", _profiles(profiles, n_mels, chance))  # (P, M)
+        taps_of = torch.randn(len(self.dilations), profiles, 1, taps, generator=chance)
+        taps_of = taps_of - taps_of.mean(3, keepdim=True)
+        self.register_buffer("taps", taps_of / taps_of.norm(dim=3, keepdim=True))  # (K, P, 1, L)
+
+    def courses(self, mel: torch.Tensor) -> torch.Tensor:
+        """Log-mel of one clip (M, T) to what each filter lets through, (P (1 + K), T)."""
+        x = self.profiles @ mel  # (P, T)
+        rows = [x]
+        for taps, dilation in zip(self.taps, self.dilations, strict=True):
+            aside = (taps.shape[2] - 1) * dilation // 2
+            wide = nn.functional.pad(x[None], (aside, aside), mode="replicate")
+            rows.append(nn.functional.conv1d(wide, taps, dilation=dilation, groups=len(x))[0])
+        return torch.cat(rows)
+
+    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
+        """The statistics of one clip (M, T), one kind after the other, (D,)."""
+        x = self.courses(mel)
+        mean = x.mean(1)
+        return torch.cat(
+            [
+                mean,
+                (x - mean[:, None]).square().mean(1).sqrt(),  # three times as fast as torch's own deviation
+                x.relu().mean(1),
+                (x > 0.5).to(x.dtype).mean(1),
+                (x < -0.5).to(x.dtype).mean(1),
+                x.amax(1),
+                x.amin(1),
+            ]
+        )
+
+    def limit(self, features: torch.Tensor) -> torch.Tensor:
+        """Standardised features, none far beyond those in training: a linear classifier follows them anywhere."""
+        return features.clamp(-3, 3)
+
+
+def _profiles(count: int, bands: int, chance: torch.Generator) -> torch.Tensor:
+    """Random weights over the bands, of length one, (P, M).
+
+    They are smoothed 0 to 8 times, two of three fade out around a random band, and of every other one the mean is
+    taken away: shapes of the spectrum beside levels.
+    """
+    drawn = []
+    for number in range(count):
+        row = torch.randn(bands, generator=chance)
+        # two of three fade out: around which band, and how fast
+        drawn.append((row, *(torch.rand(2, generator=chance) if number % 3 else torch.zeros(2))))
+    rows, middle, width = (torch.stack(part) for part in zip(*drawn, strict=True))
+    rows, number = rows[:, None], torch.arange(count)  # (P, 1, M)
+    smooth = torch.tensor([[[0.25, 0.5, 0.25]]])
+    rounds = torch.tensor((0, 1, 2, 4, 8))[number % 5]
+    for done in range(8):
+        smoother = nn.functional.conv1d(nn.functional.pad(rows, (1, 1), mode="replicate"), smooth)
+        rows = torch.where((done < rounds)[:, None, None], smoother, rows)
+    rows = rows[:, 0]
+    distance = (torch.arange(bands) - bands * middle[:, None]) / (4 + 0.3 * bands * width[:, None])
+    rows = torch.where((number % 3 > 0)[:, None], rows * torch.exp(-0.5 * distance.square()), rows)
+    rows = torch.where((number % 2 > 0)[:, None], rows - rows.mean(1, keepdim=True), rows)
+    return rows / rows.norm(dim=1, keepdim=True)
