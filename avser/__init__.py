@@ -14,8 +14,8 @@ _PUBLIC = {
     "AudioTrack": "avser.types",
     "Clip": "avser.types",
     "FaceTrack": "avser.types",
-    "Prediction": "avser.types",
-    "Result": "avser.types",
+    "Prediction": "avser.results",
+    "Result": "avser.results",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avser import media, writers
+from avser.options import Options
 from avser.recognizer import Recognizer, load_model
-from avser.types import AvserError, ConfigError, Result
+from avser.results import Result
+from avser.types import AvserError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -19,16 +21,15 @@ class Job:
         sources: files, and folders that are searched for media.
         output: folder for the results, or one file if there is one source; None writes nothing.
         formats: names of `avser.writers.WRITERS`.
-        modality, model, window, hop: as for `Recognizer.predict` and `load_model`.
+        model: as for `load_model`.
+        options: settings of the prediction.
     """
 
     sources: Sequence[Path]
     output: Path | None = None
     formats: tuple[str, ...] = ("json",)
-    modality: str | None = None
     model: str = "av-base"
-    window: float = 3.0
-    hop: float = 1.0
+    options: Options = field(default_factory=Options)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Batch:
         self.files, self.problems = _find(job.sources)
         self.targets = _targets(job, self.files)
         self.model: Recognizer = load_model(job.model)
-        self.model.check(job.modality, job.window, job.hop)
+        self.options = self.model.check(job.options)
         _make_folder(job.output, self.targets)
 
     def __len__(self) -> int:
@@ -72,13 +73,12 @@ class Batch:
 
     def run(self, progress: Callable[[Path, float], None] | None = None) -> Iterator[Step]:
         """Predict file by file; an error of one file is its step, and the next one follows."""
-        job = self.job
         for path, problem in self.problems:
             yield Step(path, error=problem)
         for (_, path), targets in zip(self.files, self.targets, strict=True):
             report = (lambda second, path=path: progress(path, second)) if progress else None
             try:
-                result = self.model.predict(path, job.modality, job.window, job.hop, report)
+                result = self.model.run(path, self.options, report)
                 written = tuple(writers.write(result, target, name) for target, name in targets)
             except AvserError as error:
                 yield Step(path, error=" ".join(str(error).split()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from avser import inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
-from avser.tracking import FaceFollower
+from avser.results import Sightings
+from avser.tracking import FaceFollower, FaceSample
 from avser.types import MediaInfo
 from avser.windows import audio_windows
 
@@ -31,20 +33,36 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Voice:
-    """What the audio branch said: logits (C,) by window, None where there was no sound; end of the sound in s."""
+    """What was heard.
+
+    Attributes:
+        logits: of the audio branch, (C,) by window, None where there was no sound to speak of.
+        end: of the sound, s.
+    """
 
     logits: dict[tuple[float, float], np.ndarray | None]
     end: float
 
 
 @dataclass(frozen=True)
-class Face:
-    """What the face branch said of each frame with a face: times (N,), tracks (N,), logits (N, C); end in s."""
+class Faces:
+    """What was seen: one row a face and frame, in order of time.
 
-    times: np.ndarray
-    tracks: np.ndarray
+    Attributes:
+        sightings: time, person, box and score of each row.
+        logits: of the face branch, (N, C).
+        end: of the video, s.
+        spans: by person, (start, end) of each stretch in which the face was followed without a break, s.
+        thumbnails: by person, (S, S, 3) uint8 RGB, the clearest crop.
+        cuts: times at which the shot changes, s.
+    """
+
+    sightings: Sightings
     logits: np.ndarray
     end: float
+    spans: dict[int, tuple[tuple[float, float], ...]]
+    thumbnails: dict[int, np.ndarray]
+    cuts: tuple[float, ...] = ()
 
 
 def listen(
@@ -93,16 +111,18 @@ def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dic
     return logits
 
 
-def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Face:
-    """What the followed face says in each frame in which it is seen."""
-    times, tracks, crops, logits = [], [], [], []
-    end = 0.0
+def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Faces:
+    """What each followed face says in each frame in which it is seen."""
+    rows: list[FaceSample] = []
+    clearest: dict[int, FaceSample] = {}
+    waiting, logits = [], []
+    end, scale = 0.0, 1.0
 
     def flush() -> None:
-        if crops:
-            faces = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
+        if waiting:
+            faces = torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
             logits.append(branch.network.frames(faces).double().numpy())
-            crops.clear()
+            waiting.clear()
 
     if info.has_video:
         params = branch.config.face
@@ -112,20 +132,36 @@ def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Face:
             for frame in media.iter_frames(path, fps=params.fps, height=LOOK_HEIGHT):
                 end = frame.time
                 report(frame.time)
+                scale = info.height / frame.image.shape[0]
                 sample = follower.update(frame)
                 if sample is None:
                     continue
-                times.append(sample.time)
-                tracks.append(sample.track)
-                crops.append(sample.crop)
-                if len(crops) >= BATCH:
+                waiting.append(sample.crop)
+                if sample.track not in clearest or sample.score > clearest[sample.track].score:
+                    clearest[sample.track] = sample
+                rows.append(dataclasses.replace(sample, crop=None))
+                if len(waiting) >= BATCH:
                     flush()
         flush()
         # the last picture is shown until the end of the stream, which the header tells best
         end = max(end + float(1 / info.fps) if info.fps else end, 0.0 if info.has_audio else info.duration or 0.0)
-    return Face(
-        np.array(times),
-        np.array(tracks, int),
+    sightings = Sightings(
+        np.array([row.time for row in rows]),
+        np.array([row.track for row in rows], int),
+        np.array([row.box for row in rows], np.float32).reshape(-1, 4) * scale,
+        np.array([row.score for row in rows], np.float32),
+    )
+    return Faces(
+        sightings,
         np.concatenate(logits) if logits else np.zeros((0, len(branch.labels))),
         end,
+        _spans(sightings),
+        {person: sample.crop for person, sample in clearest.items()},
     )
+
+
+def _spans(sightings: Sightings) -> dict[int, tuple[tuple[float, float], ...]]:
+    """When each person is seen, from the first to the last frame."""
+    people = dict.fromkeys(sightings.people.tolist())
+    times = {person: sightings.times[sightings.people == person] for person in people}
+    return {person: ((float(t[0]), float(t[-1])),) for person, t in times.items()}

@@ -68,12 +68,17 @@ def predict(
     model: Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")] = "av-base",
     window: Annotated[float, typer.Option(help="Length of a window, s.")] = 3.0,
     hop: Annotated[float, typer.Option(help="From one window to the next, s.")] = 1.0,
+    smooth: Annotated[float, typer.Option(help="Smooth over so many seconds; 0: not at all.")] = 0.0,
+    max_faces: Annotated[int, typer.Option(help="Follow so many people at the same time.")] = 8,
+    min_face: Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")] = 24,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no tables and no progress.")] = False,
 ) -> None:
     """Find the emotions expressed in videos, as a table and as files."""
     from avser import batch, console
+    from avser.options import Options
 
-    job = batch.Job(videos, output, tuple(formats.split(",")), modality, model, window, hop)
+    options = Options(modality, window, hop, smooth, max_faces, min_face)
+    job = batch.Job(videos, output, tuple(formats.split(",")), model, options)
     summary = console.run(job, quiet)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avser import batch, checkpoint
-from avser.types import Prediction, Result
+from avser.results import Prediction, Result
 
 COLOURS = {
     "neutral": "white",

@@ -17,9 +17,11 @@ from avser.config import AudioInput
 from avser.gradcam import grad_cam, resized
 from avser.labels import ALIASES, place
 from avser.models.face import FaceBackbone
+from avser.options import Options
 from avser.recognizer import Recognizer
+from avser.results import Prediction
 from avser.tracking import FaceFollower
-from avser.types import Clip, ConfigError, DataError, Prediction
+from avser.types import Clip, ConfigError, DataError
 
 SHOWN = 192
 """Side of the crops that are shown, px; the network sees smaller ones."""
@@ -84,7 +86,7 @@ def explain(
         ConfigError: the emotion or the modality is unknown. MediaError: the file cannot be read.
         DataError: there is neither a voice nor a face to explain.
     """
-    path, modality = Path(path), model.check(modality)
+    path, modality = Path(path), model.check(Options(modality)).modality
     if emotion is not None and (emotion := ALIASES.get(emotion.lower(), emotion.lower())) not in model.labels:
         raise ConfigError(f"model {model.name!r} knows no {emotion!r}: choose from {', '.join(model.labels)}")
     if path.suffix.lower() in datasets.IMAGE_SUFFIXES:

@@ -16,6 +16,7 @@ from rich.text import Text
 from avser import metrics, recognizer
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
+from avser.options import Options
 from avser.types import ConfigError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def evaluate(
     filters = dict(_filter(text) for text in only)
     loaded = {model: recognizer.load_model(model) for model in models}
     for model in loaded.values():
-        model.check(modality)
+        model.check(Options(modality))
     done = {name: _measure(model, corpus, root, filters, modality) for name, model in loaded.items()}
     if len(done) > 1:
         tables = {name: evaluation.table for name, evaluation in done.items()}

@@ -110,7 +110,7 @@ class Judge:
 
     def __init__(self, model: Recognizer) -> None:
         self.model, self.branches = model, model.checkpoint.branches
-        self.rule = model.fusion
+        self.decider, self.rule = model.decider, model.fusion
         self.labels = model.labels
 
     def hear(
@@ -130,7 +130,7 @@ class Judge:
             for first in range(0, len(audible), BATCH):
                 chosen = audible[first : first + BATCH]
                 said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
-                logs[chosen] = self._calibrated("audio", np.stack([said[number] for number in chosen]))
+                logs[chosen] = self.decider.calibrated("audio", np.stack([said[number] for number in chosen]))
         return np.split(logs, np.cumsum([len(grid) for grid in grids])[:-1])
 
     def voice(self, takes: Sequence[Take], sounds: Sequence[np.ndarray]) -> np.ndarray:
@@ -155,7 +155,7 @@ class Judge:
         logs = np.full((len(frames), len(self.labels)), np.nan)
         for number, logits in enumerate(frames):
             if len(logits):
-                logs[number] = self._calibrated("face", self.model.pool(logits)[None])[0]
+                logs[number] = self.decider.calibrated("face", self.decider.pool(logits))
         return logs
 
     def looked_at(self, take: Take) -> np.ndarray:
@@ -166,9 +166,6 @@ class Judge:
         """Fused log-probabilities (N, C) of the branches' own, NaN where nothing is said."""
         logs = torch.from_numpy(np.stack([said[name] for name in self.rule.branches], 1))  # (N, K, C)
         return self.rule(logs, logs.isfinite().all(-1)).numpy()
-
-    def _calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
-        return self.rule.calibrate({name: torch.from_numpy(logits)})[name].numpy()
 
 
 def _mean(logs: np.ndarray) -> np.ndarray:

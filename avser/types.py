@@ -6,7 +6,6 @@ Pictures are RGB, boxes are ``x1, y1, x2, y2`` in pixels of the upright picture.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,11 +27,7 @@ __all__ = [
     "MediaInfo",
     "MissingExtraError",
     "ModelError",
-    "Prediction",
-    "Result",
 ]
-
-RESULT_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -147,123 +142,3 @@ class FaceTrack:
         """The frames shown from `start` (included) to `end` (excluded), in s."""
         keep = slice(*np.searchsorted(self.times, (start, end)))
         return FaceTrack(self.crops[keep], self.times[keep], self.boxes[keep], self.scores[keep], self.track)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is expressed in one window.
-
-    Attributes:
-        start, end: the window, in s.
-        track: id of the face track, None where no face was followed.
-        probs: fused distribution, (C,) in the order of the result's labels; None if avser abstains.
-        label: the most probable emotion, or None with a `reason`.
-        modalities: distribution of each modality that was present, by name (`audio`, `face`).
-        weights: share of each present modality in the fused distribution, summing to 1.
-        reason: why `label` is None.
-        face_frames: frames of the window in which the face was seen.
-        category: positive or negative, where the model's emotions are sorted so (see `labels.category`).
-    """
-
-    start: float
-    end: float
-    track: int | None
-    probs: np.ndarray | None
-    label: str | None
-    modalities: Mapping[str, np.ndarray] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
-    reason: str | None = None
-    face_frames: int = 0
-    category: str | None = None
-
-    @property
-    def confidence(self) -> float | None:
-        """Probability of the label; None if avser abstains."""
-        return None if self.probs is None else float(self.probs.max())
-
-
-@dataclass(frozen=True)
-class Result:
-    """Everything that was found in one file.
-
-    `overall` is a `Prediction` for the whole file; `predictions` are the windows in order of time.
-    """
-
-    path: Path
-    media: MediaInfo
-    labels: tuple[str, ...]
-    predictions: tuple[Prediction, ...]
-    overall: Prediction
-    model: str
-    model_version: str
-    modality: str
-
-    @property
-    def label(self) -> str | None:
-        """The emotion expressed in the file as a whole; None if avser abstains."""
-        return self.overall.label
-
-    @property
-    def probs(self) -> dict[str, float] | None:
-        """Probability of each emotion for the file as a whole; None if avser abstains."""
-        return None if self.overall.probs is None else _named(self.labels, self.overall.probs)
-
-    def to_dict(self) -> dict:
-        """The result as plain values, ready for JSON. This is the schema, version 1.
-
-        ```
-        schema        int     version of this schema
-        file          str     path as given
-        model         {name: str, version: str}
-        modality      str     what was asked for: fused | audio | face
-        labels        [str]   the emotions, in the order used everywhere
-        media         {duration: float|null (s), has_audio: bool, has_video: bool, width: int|null,
-                       height: int|null, fps: str|null ("30000/1001"), video_codec: str|null,
-                       audio_codec: str|null, audio_rate: int|null (Hz), audio_channels: int|null}
-        overall       PREDICTION for the whole file
-        predictions   [PREDICTION] one a window, in order of time
-
-        PREDICTION
-          start, end    float   s
-          track         int|null     face track
-          label         str|null     null: avser abstains, see reason
-          category      str|null     positive | negative, of models of four emotions; else null
-          confidence    float|null   probability of the label
-          probs         {emotion: float}|null   fused distribution
-          modalities    {"audio"|"face": {emotion: float}}   those that were present
-          weights       {"audio"|"face": float}   share in the fusion, sums to 1
-          face_frames   int     frames in which the face was seen
-          reason        str|null     why it abstains
-        ```
-        """
-        media = {k: v for k, v in dataclasses.asdict(self.media).items() if k != "path"}
-        media["fps"] = None if self.media.fps is None else str(self.media.fps)
-        return {
-            "schema": RESULT_SCHEMA_VERSION,
-            "file": str(self.path),
-            "model": {"name": self.model, "version": self.model_version},
-            "modality": self.modality,
-            "labels": list(self.labels),
-            "media": media,
-            "overall": self._prediction(self.overall),
-            "predictions": [self._prediction(p) for p in self.predictions],
-        }
-
-    def _prediction(self, p: Prediction) -> dict:
-        return {
-            "start": round(p.start, 3),
-            "end": round(p.end, 3),
-            "track": p.track,
-            "label": p.label,
-            "category": p.category,
-            "confidence": None if p.confidence is None else round(p.confidence, 4),
-            "probs": None if p.probs is None else _named(self.labels, p.probs),
-            "modalities": {name: _named(self.labels, probs) for name, probs in p.modalities.items()},
-            "weights": {name: round(float(w), 4) for name, w in p.weights.items()},
-            "face_frames": p.face_frames,
-            "reason": p.reason,
-        }
-
-
-def _named(labels: tuple[str, ...], probs: np.ndarray) -> dict[str, float]:
-    return {label: round(float(p), 4) for label, p in zip(labels, probs, strict=True)}

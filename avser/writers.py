@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from avser.files import replacing
-from avser.types import AvserError, ConfigError, Prediction, Result
+from avser.results import Prediction, Result
+from avser.types import AvserError, ConfigError
 
 
 def write(result: Result, path: str | Path, format: str | None = None) -> Path:
@@ -45,7 +46,7 @@ def write_json(result: Result, file: TextIO) -> None:
 
 
 def write_csv(result: Result, file: TextIO) -> None:
-    """One row a window: start, end, track, label, confidence, reason, weights, and every probability.
+    """One row a window and person: start, end, person, label, confidence, reason, weights, and every probability.
 
     Columns of probabilities are `fused_happy`, `audio_happy`, `face_happy` and so on; empty where absent.
     """
@@ -53,7 +54,8 @@ def write_csv(result: Result, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         [
-            *("file", "start", "end", "track", "label", "confidence", "face_frames", "reason"),
+            *("file", "start", "end", "person", "label", "confidence", "face_frames"),
+            *("speech", "speaking", "reason", "note"),
             *(f"{name}_weight" for name in modalities),
             *(f"{name}_{label}" for name in ("fused", *modalities) for label in result.labels),
         ]
@@ -69,11 +71,13 @@ def _row(p: Prediction, modalities: Sequence[str], classes: int) -> list[object]
     return [
         f"{p.start:.3f}",
         f"{p.end:.3f}",
-        "" if p.track is None else p.track,
+        "" if p.person is None else p.person,
         p.label or "",
         "" if p.confidence is None else f"{p.confidence:.4f}",
         p.face_frames,
+        *("" if share is None else f"{share:.4f}" for share in (p.speech, p.speaking)),
         p.reason or "",
+        p.note or "",
         *(f"{p.weights[name]:.4f}" if name in p.weights else "" for name in modalities),
         *cells(p.probs),
         *(cell for name in modalities for cell in cells(p.modalities.get(name))),

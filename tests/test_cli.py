@@ -296,14 +296,14 @@ def test_one_file_for_many_results(predict, good, tmp_path):
 def test_interrupted_batch_keeps_what_is_done(predict, good, tmp_path, monkeypatch):
     for name in ("b.wav", "c.wav"):
         shutil.copyfile(good, tmp_path / name)
-    whole = Recognizer.predict
+    whole = Recognizer.run
 
     def stops(self, path, *arguments):
         if path.name == "b.wav":
             raise KeyboardInterrupt
         return whole(self, path, *arguments)
 
-    monkeypatch.setattr(Recognizer, "predict", stops)
+    monkeypatch.setattr(Recognizer, "run", stops)
     done = predict(good, tmp_path / "b.wav", tmp_path / "c.wav", "-q", "-o", tmp_path / "out")
     assert (done.code, done.out) == (130, "")
     assert done.complaint == "avser: interrupted; 1 of 3 files done, their results are kept"

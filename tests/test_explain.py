@@ -83,7 +83,7 @@ def test_the_crops_are_those_of_prediction(fused):
         face = look(branch, SAMPLE, probe(SAMPLE), lambda second: None)
         logits = branch.network.frames(explain._tensor([frame.crop for frame in frames]))
     for frame, row in zip(frames, logits, strict=True):
-        index = int(np.argmin(abs(face.times - frame.time)))
+        index = int(np.argmin(abs(face.sightings.times - frame.time)))
         np.testing.assert_allclose(row.numpy(), face.logits[index], atol=1e-4)
 
 

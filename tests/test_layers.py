@@ -17,11 +17,11 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types labels settings signals config members torchlibs",
+        "errors files types options results labels settings signals config members torchlibs",
         "probe media features pictures handcrafted embeddings inputs units faces tracking metrics logits subjects "
         "folds splits windows models gradcam fingerprints",
         "checkpoint writers datasets bundles yamnet_import",
-        "branches recognizer batch caching data augment copies explain prints twins",
+        "branches timeline deciding story recognizer batch caching data augment copies explain prints twins",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training",
         "benchmark ensembling plots sweeps published reports fusion_reports console split_sources audit "

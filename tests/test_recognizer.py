@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from avser import branches, features, media
 from avser.recognizer import Recognizer, load_model, window_grid
-from avser.types import AudioTrack, ConfigError, ModelError, Result
+from avser.results import Result
+from avser.types import AudioTrack, ConfigError, ModelError
 from avser.windows import audio_windows
 
 
@@ -174,7 +175,8 @@ def test_late_picture_is_absent_before_it_begins(fused, make_media):
 def test_both_modalities_are_fused(fused, sample):
     assert [(p.start, p.end) for p in sample.predictions] == window_grid(sample.overall.end, 3.0, 1.0)
     assert sample.overall.end == pytest.approx(5.7, abs=0.1)
-    for p in (*sample.predictions, sample.overall):
+    assert sample.overall.person is None
+    for p in (*sample.predictions, sample.overall, sample.people[0].overall):
         assert p.label == sample.labels[int(np.argmax(p.probs))]
         assert p.confidence == pytest.approx(max(p.probs))
         assert p.weights == pytest.approx({"audio": 0.6, "face": 0.4})
@@ -182,7 +184,7 @@ def test_both_modalities_are_fused(fused, sample):
         logs = 1.5 * (0.6 * np.log(p.modalities["audio"]) + 0.4 * np.log(p.modalities["face"]))
         np.testing.assert_allclose(p.probs, np.exp(logs) / np.exp(logs).sum(), atol=1e-9)
         assert p.reason is None
-        assert p.track is not None
+        assert p.person == (None if p is sample.overall else 0)
     assert sample.label == sample.overall.label
     assert list(sample.probs) == list(fused.labels)
     assert (sample.model, sample.model_version, sample.modality) == ("small", "1", "fused")
@@ -223,7 +225,7 @@ def test_sound_alone(fused, voice_only):
     result = fused.predict(voice_only)
     assert result.label is not None
     assert not result.media.has_video
-    assert all(set(p.modalities) <= {"audio"} and p.track is None for p in result.predictions)
+    assert all(set(p.modalities) <= {"audio"} and p.person is None for p in result.predictions)
     asked = fused.predict(voice_only, "face")
     assert (asked.label, asked.overall.reason, asked.probs) == (None, "no video", None)
 
@@ -252,7 +254,7 @@ def test_nothing_to_go_by(fused, make_media, name, sound, reason):
     assert len(result.predictions) in (2, 3)  # an encoder may pad the sound
     for p in (*result.predictions, result.overall):
         assert p.reason == reason
-        assert (p.modalities, p.weights, p.face_frames, p.track) == ({}, {}, 0, None)
+        assert (p.modalities, p.weights, p.face_frames, p.person) == ({}, {}, 0, None)
 
 
 def test_silent_track_leaves_the_face(fused, make_media):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from avser import types
 from avser.labels import LABEL_SETS
-from avser.types import AudioTrack, Clip, FaceTrack, MediaInfo, Prediction, Result
+from avser.options import Options
+from avser.results import RESULT_SCHEMA_VERSION, Prediction, Result
+from avser.types import AudioTrack, Clip, FaceTrack, MediaInfo
 
 LABELS = LABEL_SETS["basic7"]
 
@@ -34,7 +36,7 @@ def result() -> Result:
     )
     silent = Prediction(3.0, 4.0, None, None, None, reason="neither voice nor face")
     info = MediaInfo(Path("talk.mp4"), 4.0, True, True, 640, 480, Fraction(30000, 1001), "h264", "aac", 44100, 2)
-    return Result(Path("a/talk.mp4"), info, LABELS, (said, silent), said, "av-base", "1", "fused")
+    return Result(Path("a/talk.mp4"), info, LABELS, (said, silent), said, "av-base", "1", Options("fused"))
 
 
 def test_errors_are_one_family():
@@ -98,8 +100,9 @@ def test_short_cuts_of_a_result():
 
 def test_result_as_json_follows_the_schema():
     values = json.loads(json.dumps(result().to_dict()))
-    assert list(values) == ["schema", "file", "model", "modality", "labels", "media", "overall", "predictions"]
-    assert values["schema"] == types.RESULT_SCHEMA_VERSION == 1
+    assert [*values][:6] == ["schema", "file", "model", "modality", "settings", "labels"]
+    assert [*values][6:] == ["media", "overall", "people", "speech", "cuts", "segments", "predictions"]
+    assert values["schema"] == RESULT_SCHEMA_VERSION == 2
     assert values["file"] == "a/talk.mp4"
     assert values["model"] == {"name": "av-base", "version": "1"}
     assert values["media"]["fps"] == "30000/1001"

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import avser
 from avser import writers
-from avser.types import AvserError, ConfigError, MediaInfo, Prediction, Result
+from avser.options import Options
+from avser.results import Prediction, Result, Segment
+from avser.types import AvserError, ConfigError, MediaInfo
 from avser.writers import WRITERS, output_stems, write
 
 LABELS = ("neutral", "happy", "sad")
@@ -26,16 +28,32 @@ def make_result(path: str = "talks/a b.mp4") -> Result:
     """Two windows: one with voice and face, one with nothing to go by."""
     fused = np.array([0.1, 0.7, 0.2])
     both = {"audio": np.array([0.25, 0.5, 0.25]), "face": np.array([0.0, 0.99996, 0.00004])}
-    said = Prediction(0.0, 3.0, 1, fused, "happy", both, {"audio": 0.6, "face": 0.4}, face_frames=30)
+    said = Prediction(
+        0.0, 3.0, 1, fused, "happy", both, {"audio": 0.6, "face": 0.4}, None, 30, None, 0.5, 0.25, "a note"
+    )
     nothing = Prediction(1.0, 4.00049, None, None, None, reason="no audio track and no face seen")
+    segment = Segment(0.0, 3.0, 1, "happy", 0.7)
     media = MediaInfo(Path(path), 4.0, True, True, 640, 480, Fraction(30000, 1001), "h264", "aac", 44100, 2)
-    return Result(Path(path), media, LABELS, (said, nothing), said, "av-test", "0.1", "fused")
+    return Result(
+        Path(path),
+        media,
+        LABELS,
+        (said, nothing),
+        said,
+        "av-test",
+        "0.1",
+        Options("fused"),
+        (),
+        (segment,),
+        ((0.5, 2.0),),
+        (1.5,),
+    )
 
 
 HAPPY = {
     "start": 0.0,
     "end": 3.0,
-    "track": 1,
+    "person": 1,
     "label": "happy",
     "category": None,
     "confidence": 0.7,
@@ -46,13 +64,17 @@ HAPPY = {
     },
     "weights": {"audio": 0.6, "face": 0.4},
     "face_frames": 30,
+    "speech": 0.5,
+    "speaking": 0.25,
     "reason": None,
+    "note": "a note",
 }
 GOLDEN = {
-    "schema": 1,
+    "schema": 2,
     "file": "talks/a b.mp4",
     "model": {"name": "av-test", "version": "0.1"},
     "modality": "fused",
+    "settings": {"window": 3.0, "hop": 1.0, "smooth": 0.0, "max_faces": 8, "min_face": 24},
     "labels": ["neutral", "happy", "sad"],
     "media": {
         "duration": 4.0,
@@ -67,12 +89,16 @@ GOLDEN = {
         "audio_channels": 2,
     },
     "overall": HAPPY,
+    "people": [],
+    "speech": [[0.5, 2.0]],
+    "cuts": [1.5],
+    "segments": [{"start": 0.0, "end": 3.0, "person": 1, "label": "happy", "confidence": 0.7}],
     "predictions": [
         HAPPY,
         {
             "start": 1.0,
             "end": 4.0,
-            "track": None,
+            "person": None,
             "label": None,
             "category": None,
             "confidence": None,
@@ -80,16 +106,19 @@ GOLDEN = {
             "modalities": {},
             "weights": {},
             "face_frames": 0,
+            "speech": None,
+            "speaking": None,
             "reason": "no audio track and no face seen",
+            "note": None,
         },
     ],
 }
 GOLDEN_CSV = """\
-file,start,end,track,label,confidence,face_frames,reason,audio_weight,face_weight,\
+file,start,end,person,label,confidence,face_frames,speech,speaking,reason,note,audio_weight,face_weight,\
 fused_neutral,fused_happy,fused_sad,audio_neutral,audio_happy,audio_sad,face_neutral,face_happy,face_sad
-talks/a b.mp4,0.000,3.000,1,happy,0.7000,30,,0.6000,0.4000,\
+talks/a b.mp4,0.000,3.000,1,happy,0.7000,30,0.5000,0.2500,,a note,0.6000,0.4000,\
 0.1000,0.7000,0.2000,0.2500,0.5000,0.2500,0.0000,1.0000,0.0000
-talks/a b.mp4,1.000,4.000,,,,0,no audio track and no face seen,,,,,,,,,,,
+talks/a b.mp4,1.000,4.000,,,,0,,,no audio track and no face seen,,,,,,,,,,,,
 """
 
 

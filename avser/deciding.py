@@ -1,0 +1,81 @@
+"""From what the branches say to one distribution: frames pooled, logits calibrated, modalities fused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from avser.checkpoint import Checkpoint
+from avser.labels import category
+from avser.models.fusion import Calibration, FusionRule, Mean
+from avser.results import Prediction
+
+
+class Decider:
+    """The part of a model that comes after its networks.
+
+    Attributes:
+        fusion: the model's rule; of a model of one branch, that branch as it is.
+        labels: the emotions, in the order of every distribution.
+    """
+
+    def __init__(self, model: Checkpoint) -> None:
+        self._checkpoint = model
+        self.fusion: FusionRule = model.fusion or _lone(model)
+        self.labels: tuple[str, ...] = self.fusion.labels
+
+    def pool(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of frames (N, C) to those of the window (C,)."""
+        stacked = torch.from_numpy(logits)[None]
+        mask = torch.ones(stacked.shape[:2], dtype=torch.bool)
+        return self._checkpoint.branches["face"].network.pool(stacked, mask)[0].numpy()
+
+    def calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
+        """A branch's logits (..., C') as log-probabilities over the model's labels (..., C)."""
+        return self.fusion.calibrate({name: torch.from_numpy(logits)})[name].numpy()
+
+    def decide(
+        self,
+        start: float,
+        end: float,
+        said: Mapping[str, np.ndarray],
+        person: int | None = None,
+        reason: str = "",
+        **facts,
+    ) -> Prediction:
+        """Fuse what the branches said, or abstain where they said nothing.
+
+        Args:
+            said: calibrated log-probabilities by branch, (C,) each; an absent branch is left out.
+            reason: what is missing, in words.
+            facts: other fields of the `Prediction`.
+        """
+        if not said:
+            return Prediction(start, end, person, None, None, reason=reason, **facts)
+        names = self.fusion.branches
+        absent = np.full(len(self.labels), np.nan)
+        logs = torch.from_numpy(np.stack([said.get(name, absent) for name in names]))[None]  # (1, K, C)
+        present = torch.tensor([[name in said for name in names]])
+        probs = self.fusion(logs, present)[0].exp().numpy()
+        weights = self.fusion.weights(present, logs)[0].tolist()
+        label = self.labels[int(probs.argmax())]
+        return Prediction(
+            start=start,
+            end=end,
+            person=person,
+            probs=probs,
+            label=label,
+            modalities={name: np.exp(said[name]) for name in names if name in said},
+            weights={name: weight for name, weight in zip(names, weights, strict=True) if name in said},
+            category=category(label, self.labels),
+            **facts,
+        )
+
+
+def _lone(model: Checkpoint) -> FusionRule:
+    """The rule for a model of one branch: that branch, calibrated."""
+    meta = model.branches[model.kind].meta
+    labels = tuple(meta["labels"])
+    return Mean(labels, {model.kind: Calibration(labels, float(meta.get("temperature", 1.0)))})
