@@ -249,6 +249,8 @@ def test_padding_never_changes_statistics(network, length):
         alone = [network(mel[:1]), network(mel[1:, ..., :length])]
     assert together.isfinite().all()
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    at_once = network.statistics(mel[:, 0], torch.tensor([[40], [length]]))
+    torch.testing.assert_close(network.limit(at_once), together, rtol=0, atol=1e-5)
 
 
 def test_one_frame_does_not_move():
@@ -283,8 +285,8 @@ def test_random_filters_are_of_length_one_and_those_over_time_mind_no_constant()
     torch.testing.assert_close(network.profiles.norm(dim=1), torch.ones(30))
     torch.testing.assert_close(network.taps.norm(dim=3), torch.ones(4, 30, 1))
     torch.testing.assert_close(network.taps.sum(3), torch.zeros(4, 30, 1), rtol=0, atol=1e-6)
-    constant = network.courses(torch.ones(64, 50))
-    torch.testing.assert_close(constant[30:], torch.zeros(120, 50), rtol=0, atol=1e-5)
+    constant = network.courses(torch.ones(1, 64, 50), torch.tensor([[50]]))
+    torch.testing.assert_close(constant[0, 30:], torch.zeros(120, 50), rtol=0, atol=1e-5)
 
 
 def test_the_seed_decides_on_the_filters_and_nothing_else_does():

@@ -119,14 +119,14 @@ def test_padding_is_that_of_tensorflow(height, width, stride):
 def test_number_of_patches(size):
     """One of 0.975 s, and as many more half-way on as the sound needs."""
     mel = torch.zeros(1, 1, 64, size // 160 + 32)
-    found, counts = patches(mel, features.frames_of(torch.tensor([size]), INPUT))
-    assert len(found) == counts == 1 + math.ceil(max(0, size - WINDOW) / HOP)
+    found, there = patches(mel, features.frames_of(torch.tensor([size]), INPUT))
+    assert len(found) == there.sum() == 1 + math.ceil(max(0, size - WINDOW) / HOP)
 
 
 def test_patches_overlap_by_half_and_end_in_silence():
     mel = torch.arange(150.0).repeat(1, 1, 64, 1)
-    found, counts = patches(mel)
-    assert (found.shape, counts.tolist()) == ((3, 1, 96, 64), [3])
+    found, there = patches(mel)
+    assert (found.shape, there.tolist()) == ((3, 1, 96, 64), [[True, True, True]])
     for number, patch in enumerate(found[:2]):
         torch.testing.assert_close(patch[0, :, 5], torch.arange(96.0) + 48 * number)
     torch.testing.assert_close(found[2, 0, :54, 0], torch.arange(96.0, 150.0))
@@ -136,8 +136,8 @@ def test_patches_overlap_by_half_and_end_in_silence():
 def test_a_sound_has_the_same_patches_in_any_batch():
     sounds = [noise(seconds, seed) for seed, seconds in enumerate((2.7, 0.3, 1.2))]
     samples = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(sound) for sound in sounds], batch_first=True)
-    found, counts = patches(*features.log_mel_batch(samples, torch.tensor([len(s) for s in sounds]), INPUT))
-    for sound, mine in zip(sounds, found.split(counts.tolist()), strict=True):
+    found, there = patches(*features.log_mel_batch(samples, torch.tensor([len(s) for s in sounds]), INPUT))
+    for sound, mine in zip(sounds, found.split(there.sum(1).tolist()), strict=True):
         # as where the sound is filled up with silence to whole patches
         whole = np.pad(sound, (0, max(0, WINDOW - len(sound)) + max(0, -(len(sound) - WINDOW) % HOP)))
         torch.testing.assert_close(mine, cut(sound), rtol=0, atol=1e-4)

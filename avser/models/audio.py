@@ -148,15 +148,33 @@ class CnnLstm(nn.Module):
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         x = self.front(mel)  # (B, T', D)
         mask = _mask(lengths, Front.TIME_STRIDE, x.shape[1])
-        if mask is None:
-            x, _ = self.lstm(x)
-        else:  # packed, so that the backward direction does not start in the padding
-            steps = x.shape[1]
-            packed = nn.utils.rnn.pack_padded_sequence(
-                x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
-            )
-            x, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps)
+        x = self.lstm(x)[0] if mask is None else _both_ways(self.lstm, x, mask)
         return self.pool(x, mask)
+
+
+def _both_ways(lstm: nn.LSTM, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A bidirectional LSTM along clips (B, T, D), (B, T, 2 H), whose way back begins at the end of each clip.
+
+    Packed sequences would do the same, but have no place in an exported graph.
+
+    Args:
+        mask: (B, T), true up to the end of a clip.
+    """
+    step = torch.arange(x.shape[1], device=x.device)[None]  # (1, T)
+    place = mask.sum(1, keepdim=True) - 1 - step
+    place = torch.where(place >= 0, place, step).unsqueeze(2)  # (B, T, 1), of each step of the way back
+
+    def turned(y: torch.Tensor) -> torch.Tensor:
+        return y.gather(1, place.expand(-1, -1, y.shape[2]))
+
+    def run(y: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+        state = y.new_zeros(1, y.shape[0], lstm.hidden_size)
+        return torch.lstm(y, (state, state), weights, True, 1, 0.0, lstm.training, False, True)[0]
+
+    for layer in range(lstm.num_layers):
+        forth, back = lstm.all_weights[2 * layer : 2 * layer + 2]
+        x = torch.cat([run(x, forth), turned(run(turned(x), back))], 2)  # (B, T, 2 H)
+    return x
 
 
 AUDIO_BACKBONES: dict[str, type[nn.Module]] = {

@@ -193,7 +193,7 @@ class AlexNet3d(nn.Module):
             lengths = torch.full((len(x),), x.shape[3], device=x.device)
         lengths = lengths.to(x.device)
         x = _silence(x, lengths)
-        missing = [max(0, self.SHORTEST - size) for size in x.shape[2:]]
+        missing = [torch.sym_max(0, self.SHORTEST - size) for size in x.shape[2:]]
         x = nn.functional.pad(x, (0, missing[1], 0, missing[0]))
         lengths = lengths.clamp(min=self.SHORTEST)
         for layer in self.layers:

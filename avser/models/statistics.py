@@ -26,8 +26,8 @@ class Statistics(nn.Module, abc.ABC):
         self.register_buffer("scale", torch.ones(features))
 
     @abc.abstractmethod
-    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
-        """The statistics of one clip (M, T), (D,)."""
+    def statistics(self, mel: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """The statistics of clips (B, M, T), of which the first `ends` (B, 1) frames count, (B, D)."""
 
     def limit(self, features: torch.Tensor) -> torch.Tensor:
         """Standardised features as the classifier takes them."""
@@ -36,8 +36,14 @@ class Statistics(nn.Module, abc.ABC):
     def measure(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """The statistics as they are, (B, D)."""
         mel = mel.float().squeeze(1)  # (B, M, T)
-        ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
-        return torch.stack([self.statistics(x[:, :end]) for x, end in zip(mel, ends, strict=True)])
+        if lengths is None:
+            lengths = torch.full((len(mel),), mel.shape[2], device=mel.device)
+        ends = lengths.clamp(1, mel.shape[2])[:, None]  # (B, 1)
+        if torch.compiler.is_compiling():  # an exported graph takes the batch as it is
+            return self.statistics(mel, ends)
+        # clip by clip three times as fast: what is made of one stays in the processor's cache
+        clips = zip(mel.split(1), ends.split(1), ends.flatten().tolist(), strict=True)
+        return torch.cat([self.statistics(x[..., :count], end) for x, end, count in clips])
 
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         return self.limit((self.measure(mel, lengths) - self.centre) / self.scale)  # (B, D)
@@ -60,20 +66,47 @@ class Functionals(Statistics):
         cosine = torch.cos(math.pi / n_mels * (band + 0.5) * order) * math.sqrt(2 / n_mels)
         self.register_buffer("cosine", torch.where(order == 0, cosine / math.sqrt(2), cosine), persistent=False)
 
-    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
-        """Those of the bands (M, T), then those of their cepstra, (D,)."""
-        return torch.cat([self._of(mel), self._of(self.cosine @ mel)])
+    def statistics(self, mel: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """Those of the bands (B, M, T), then those of their cepstra, (B, D)."""
+        mel, ends = _prolonged(mel, ends, 0, 2), ends.clamp(min=3)  # so many it takes for two steps
+        return torch.cat([self._of(mel, ends), self._of(self.cosine @ mel, ends)], 1)
 
-    def _of(self, x: torch.Tensor) -> torch.Tensor:
-        """Ten statistics of each row of (F, T), one kind after the other, (10 F,)."""
-        if x.shape[1] < 3:
-            x = torch.nn.functional.pad(x[None], (0, 3 - x.shape[1]), mode="replicate")[0]
-        steps = x.diff(dim=1)
-        time = torch.linspace(-1, 1, x.shape[1], device=x.device)
-        percentiles = x.quantile(x.new_tensor(self.PERCENTILES), dim=1)  # (5, F)
-        slope = (x * time).mean(1) / time.square().mean()
-        moments = [x.mean(1), x.std(1, correction=0)]
-        return torch.cat([*moments, *percentiles, slope, steps.abs().mean(1), steps.std(1, correction=0)])
+    def _of(self, x: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """Ten statistics of each row of (B, F, T), one kind after the other, (B, 10 F)."""
+        frame = torch.arange(x.shape[2], device=x.device)[None]  # (1, T)
+        share = ((frame < ends).to(x.dtype) / ends).unsqueeze(2)  # (B, T, 1)
+        share_of_steps = ((frame[:, 1:] < ends).to(x.dtype) / (ends - 1)).unsqueeze(2)
+        steps = x.diff(dim=2)
+        time = (2 * frame / (ends - 1) - 1).to(x.dtype).unsqueeze(1)  # (B, 1, T)
+        mean, mean_step = x @ share, steps @ share_of_steps  # (B, F, 1)
+        found = [
+            mean,
+            ((x - mean).square() @ share).sqrt(),
+            _percentiles(x, ends, self.PERCENTILES),  # (B, F, 5)
+            (x * time) @ share / (time.square() @ share),
+            steps.abs() @ share_of_steps,
+            ((steps - mean_step).square() @ share_of_steps).sqrt(),
+        ]
+        return torch.cat(found, 2).transpose(1, 2).flatten(1)
+
+
+def _percentiles(x: torch.Tensor, ends: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
+    """Percentiles (B, F, Q) over the first `ends` (B, 1) frames of (B, F, T), between two frames on a line."""
+    frame = torch.arange(x.shape[2], device=x.device)[None, None]  # (1, 1, T)
+    rising = x.masked_fill(frame >= ends.unsqueeze(2), float("inf")).sort(2).values
+    rank = x.new_tensor(shares) * (ends - 1)  # (B, Q)
+    below, above = (
+        rising.gather(2, place.long().unsqueeze(1).expand(-1, x.shape[1], -1))
+        for place in (rank.floor(), rank.ceil())
+    )
+    return below + (rank - rank.floor()).unsqueeze(1) * (above - below)
+
+
+def _prolonged(mel: torch.Tensor, ends: torch.Tensor, before: int, behind: int) -> torch.Tensor:
+    """Clips (B, M, T) with their first frame repeated before and their last one from `ends` (B, 1) on."""
+    place = torch.arange(-before, mel.shape[2] + behind, device=mel.device).clamp(min=0)
+    place = torch.minimum(place[None], ends - 1)  # (B, T')
+    return mel.gather(2, place.unsqueeze(1).expand(-1, mel.shape[1], -1))
 
 
 class RandomFilters(Statistics):
@@ -114,31 +147,32 @@ class RandomFilters(Statistics):
         taps_of = taps_of - taps_of.mean(3, keepdim=True)
         self.register_buffer("taps", taps_of / taps_of.norm(dim=3, keepdim=True))  # (K, P, 1, L)
 
-    def courses(self, mel: torch.Tensor) -> torch.Tensor:
-        """Log-mel of one clip (M, T) to what each filter lets through, (P (1 + K), T)."""
-        x = self.profiles @ mel  # (P, T)
-        rows = [x]
-        for taps, dilation in zip(self.taps, self.dilations, strict=True):
-            aside = (taps.shape[2] - 1) * dilation // 2
-            wide = nn.functional.pad(x[None], (aside, aside), mode="replicate")
-            rows.append(nn.functional.conv1d(wide, taps, dilation=dilation, groups=len(x))[0])
-        return torch.cat(rows)
+    def courses(self, mel: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """Log-mels of clips (B, M, T) to what each filter lets through, (B, P (1 + K), T)."""
+        reach = [(self.taps.shape[3] - 1) * dilation // 2 for dilation in self.dilations]
+        aside, count = max(reach), mel.shape[2]
+        x = self.profiles @ _prolonged(mel, ends, aside, aside)  # (B, P, T + 2 aside)
+        rows = [x.narrow(2, aside, count)]
+        for taps, dilation, near in zip(self.taps, self.dilations, reach, strict=True):
+            wide = x.narrow(2, aside - near, count + 2 * near)
+            rows.append(nn.functional.conv1d(wide, taps, dilation=dilation, groups=x.shape[1]))
+        return torch.cat(rows, 1)
 
-    def statistics(self, mel: torch.Tensor) -> torch.Tensor:
-        """The statistics of one clip (M, T), one kind after the other, (D,)."""
-        x = self.courses(mel)
-        mean = x.mean(1)
-        return torch.cat(
-            [
-                mean,
-                (x - mean[:, None]).square().mean(1).sqrt(),  # three times as fast as torch's own deviation
-                x.relu().mean(1),
-                (x > 0.5).to(x.dtype).mean(1),
-                (x < -0.5).to(x.dtype).mean(1),
-                x.amax(1),
-                x.amin(1),
-            ]
-        )
+    def statistics(self, mel: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """The statistics of clips (B, M, T), one kind after the other, (B, D)."""
+        x = self.courses(mel, ends)
+        valid = torch.arange(x.shape[2], device=x.device)[None] < ends  # (B, T)
+        share = (valid.to(x.dtype) / ends).unsqueeze(2)  # (B, T, 1)
+        beyond = torch.where(valid, 0.0, float("-inf")).unsqueeze(1)  # (B, 1, T)
+        mean = x @ share  # (B, P (1 + K), 1)
+        means = [
+            mean,
+            ((x - mean).square() @ share).sqrt(),
+            x.relu() @ share,
+            (x > 0.5).to(x.dtype) @ share,
+            (x < -0.5).to(x.dtype) @ share,
+        ]
+        return torch.cat([*(m.squeeze(2) for m in means), (x + beyond).amax(2), (x - beyond).amin(2)], 1)
 
     def limit(self, features: torch.Tensor) -> torch.Tensor:
         """Standardised features, none far beyond those in training: a linear classifier follows them anywhere."""

@@ -40,19 +40,20 @@ def patches(mel: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[tor
         mel: (B, 1, M, T). lengths: (B,) valid frames.
 
     Returns:
-        All patches of all clips one after the other, (N, 1, 96, M), and how many each clip has, (B,).
+        All patches of all clips one after the other, (N, 1, 96, M), and which of the most that a clip of T frames
+        could have each clip has, (B, P).
     """
     if lengths is None:
         lengths = torch.full((len(mel),), mel.shape[3], device=mel.device)
     counts = 1 + torch.div((lengths - PATCH).clamp(min=0) + HOP - 1, HOP, rounding_mode="floor")  # (B,)
-    most = int(counts.max())
+    most = 1 + (torch.sym_max(mel.shape[3] - PATCH, 0) + HOP - 1) // HOP
     frames = PATCH + HOP * (most - 1)
-    mel = nn.functional.pad(mel, (0, max(0, frames - mel.shape[3])), value=SILENCE)[..., :frames]
+    mel = nn.functional.pad(mel, (0, frames - mel.shape[3]), value=SILENCE)
     beyond = torch.arange(frames, device=mel.device)[None, :] >= lengths[:, None] + WINDOW_REACH  # (B, T)
     mel = mel.masked_fill(beyond[:, None, None, :], SILENCE)
     cut = mel.unfold(3, PATCH, HOP).permute(0, 3, 1, 4, 2)  # (B, P, 1, 96, M)
     there = torch.arange(most, device=mel.device)[None, :] < counts[:, None]  # (B, P)
-    return cut[there].contiguous(), counts
+    return cut[there].contiguous(), there
 
 
 class ShiftedNorm(nn.BatchNorm2d):
@@ -145,10 +146,11 @@ class PatchLstm(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         x = x.squeeze(1).transpose(1, 2)  # (B, P, D)
+        along = self.lstm(x)[0]  # (B, P, hidden)
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[1])
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return self.lstm(packed)[1][0][-1]  # last layer's state after each clip's last patch, (B, hidden)
+            return along[:, -1]
+        last = (lengths - 1).to(x.device).view(-1, 1, 1).expand(-1, 1, along.shape[2])
+        return along.gather(1, last).squeeze(1)  # after each clip's last patch, (B, hidden)
 
 
 class YamnetLstm(nn.Module):
@@ -194,7 +196,8 @@ class YamnetLstm(nn.Module):
         return self
 
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        cut, counts = patches(mel, lengths)
-        each = self.yamnet(cut).split(counts.tolist())
-        sequences = nn.utils.rnn.pad_sequence(list(each), batch_first=True)  # (B, P, 1024)
-        return self.lstm(sequences.transpose(1, 2)[:, None], counts)
+        cut, there = patches(mel, lengths)
+        each = self.yamnet(cut)
+        sequences = each.new_zeros(*there.shape, WIDTH)  # (B, P, 1024)
+        sequences[there] = each
+        return self.lstm(sequences.transpose(1, 2)[:, None], there.sum(1))
