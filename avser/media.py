@@ -12,18 +12,18 @@ import logging
 import queue
 import re
 import subprocess
-import threading
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import ffmpeg
 import numpy as np
 
-from avser.probe import DEMUXERS, Header, ffmpeg_binary, find_media, probe, read_header, show, url
+from avser.paths import find_media, show, url
+from avser.probe import MAX_DURATION, Header, input_options, probe, read_header
+from avser.processes import CPU_BASE, CPU_PER_SECOND, MAX_MEMORY, Process, ffmpeg_binary
 from avser.types import AudioTrack, Frame, MediaError
 
-__all__ = ["NoStreamError", "find_media", "iter_audio", "iter_frames", "probe", "read_audio"]
+__all__ = ["NoStreamError", "ffmpeg_binary", "find_media", "iter_audio", "iter_frames", "probe", "read_audio"]
 
 THREADS = 0
 """Decoder threads of one ffmpeg process; 0 lets ffmpeg take one a core. Set 1 to read many files side by side."""
@@ -33,6 +33,10 @@ SEEK_MARGIN = 5.0
 
 MAX_DRIFT = 0.04
 """Longest difference between sound and its timestamps that is let be, in s; beyond it silence fills the gap."""
+
+MAX_GAP = 3600.0
+"""Longest time that a stream may be silent or dark, in s. What comes after a longer one is left out: a timestamp
+that a flipped bit sends into the future would otherwise bring years of silence."""
 
 _COMPLAINT = re.compile(r"\S.*(error|invalid|corrupt|partial file|prematurely|truncat)", re.I)
 _log = logging.getLogger(__name__)
@@ -86,18 +90,22 @@ def iter_audio(
     stream = stream.filter("asetpts", f"PTS-({_seconds(header.start + first / rate)})/TB")
     stream = stream.filter("atrim", start=0, **({} if end is None else {"end": _seconds(end - first / rate)}))
     # rematrix_maxval: the down-mix of float samples would exceed 1 without it
-    resample = {"async": 1, "first_pts": 0, "min_hard_comp": MAX_DRIFT, "rematrix_maxval": 1}
-    stream = stream.filter("aresample", rate, **resample)
-    stream = stream.filter("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=rate)
-    with _Process(stream.output("pipe:", format="f32le", acodec="pcm_f32le"), path) as process:
+    mono = {"sample_fmts": "flt", "channel_layouts": "mono", "sample_rates": rate}
+    stream = stream.filter("aresample", rate, rematrix_maxval=1).filter("aformat", **mono)
+    # silence comes last: ffmpeg holds the whole of a gap in memory, and before it is mono that is many times more
+    near = f"lt(t-if(isnan(prev_selected_t),0,prev_selected_t),{MAX_GAP:.0f})"
+    stream = stream.filter("aselect", near)
+    stream = stream.filter("aresample", **{"async": 1, "first_pts": 0, "min_hard_comp": MAX_DRIFT})
+    output = stream.filter("aformat", **mono).output("pipe:", format="f32le", acodec="pcm_f32le")
+    with _Process(output, header) as process:
         while last is None or position < last:
-            wanted = size if last is None else min(size, last - position)
-            data = process.read(wanted * 4)
-            samples = np.frombuffer(data[: len(data) // 4 * 4], "<f4")
+            samples = np.empty(size if last is None else min(size, last - position), "<f4")
+            samples = samples[: process.read_into(samples) // 4]
             if not len(samples):
                 break
             yield AudioTrack(np.nan_to_num(samples).clip(-1.0, 1.0), rate, position / rate)
             position += len(samples)
+            _check_end(header, position / rate)
         if last is None or position < last:
             process.finish("sound", got=position > first, whole=start == 0 and end is None)
 
@@ -149,65 +157,54 @@ def iter_frames(
     output = stream.output("pipe:", format="rawvideo", pix_fmt="rgb24", **_every_frame())
     time = -1.0
     got = False
-    with _Process(output, path) as process:
+    with _Process(output, header) as process:
         while True:
             image = np.empty((height, width, 3), np.uint8)
             if process.read_into(image) < image.nbytes:
                 break
             shown = process.next_time()
             got = True
-            if not shown > time:  # a broken clock: the frame has no place in time
+            if not time < shown < max(time, start) + MAX_GAP:  # a broken clock: the frame has no place in time
                 continue
+            _check_end(header, shown)
             time = shown
             yield Frame(time, image)
         process.finish("video", got=got, whole=start == 0 and end is None)
 
 
-class _Process:
-    """A running ffmpeg whose output is read from a pipe. A thread reads its messages so that it never blocks.
+def _check_end(header: Header, time: float) -> None:
+    """Refuse a stream without end.
 
-    Leaving the context ends the process, whatever state it is in.
+    Raises:
+        MediaError: it has come beyond `MAX_DURATION`.
+    """
+    if time > MAX_DURATION:
+        hours = MAX_DURATION / 3600
+        raise MediaError(f"{show(header.info.path)} goes on for more than {hours:.0f} h: cut it in parts")
+
+
+class _Process(Process):
+    """A running ffmpeg whose output is read from a pipe.
+
+    Args:
+        output: an ffmpeg-python graph on the file of `_input`.
+        header: of the file.
     """
 
-    def __init__(self, output, path: str | Path) -> None:
-        # -hide_banner and -nostats leave on stderr what is about the streams, and showinfo's lines
-        output = output.global_args("-hide_banner", "-nostdin", "-nostats", "-copyts", "-loglevel", "info")
-        self.path = path
-        self.messages: deque[str] = deque(maxlen=50)
+    def __init__(self, output, header: Header) -> None:
         self.times: queue.SimpleQueue[float | None] = queue.SimpleQueue()
-        command = output.compile(cmd=ffmpeg_binary())
-        self.process = subprocess.Popen(
-            [url(Path(path)) if part == _FILE else part for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for avser, which then ends ffmpeg: a half-read file is no result
-        )
-        self.reader = threading.Thread(target=self._read_messages, daemon=True)
-        self.reader.start()
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
-
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end."""
-        return self.process.stdout.read(size)
-
-    def read_into(self, array: np.ndarray) -> int:
-        """Fill an array with the next bytes; the number of bytes, smaller than the array at the end."""
-        return self.process.stdout.readinto(memoryview(array).cast("B"))
+        path = header.info.path
+        command = output.global_args("-copyts").compile(cmd="ffmpeg")[1:]
+        seconds = header.info.duration or MAX_DURATION
+        cpu = CPU_BASE + CPU_PER_SECOND * seconds
+        super().__init__([url(path) if part == _FILE else part for part in command], path, cpu)
 
     def next_time(self) -> float:
         """Time of the next frame in s, not a number if it has none. showinfo tells it before it is written."""
-        time = self.times.get()
+        with self.waiting():
+            time = self.times.get()
         if time is None:
+            self.wait()
             raise MediaError(f"ffmpeg gives no times for the frames of {show(self.path)}: try another ffmpeg")
         return time
 
@@ -216,13 +213,15 @@ class _Process:
 
         Raises:
             NoStreamError: the whole stream was asked for and it is empty.
-            MediaError: ffmpeg failed before anything could be decoded, or was killed.
+            MediaError: ffmpeg failed before anything could be decoded, came to a limit, or was killed.
         """
-        code = self.process.wait()
-        self.reader.join()
-        if code < 0:
-            raise MediaError(f"ffmpeg was stopped by signal {-code} while it read {show(self.path)}: try again")
+        code = self.wait()
         complaints = [m for m in self.messages if _COMPLAINT.match(m)]
+        if not got and code and self.short_of_memory:
+            limit = f"{MAX_MEMORY >> 30} GiB"
+            raise MediaError(
+                f"the {what} in {show(self.path)} needs more than {limit} to be decoded: re-encode it"
+            )
         if not got and (code or (whole and complaints)):
             why = _clean(complaints[-1]) if complaints else f"ffmpeg ended with code {code}"
             raise MediaError(f"no {what} in {show(self.path)} can be decoded ({why}): copy the file anew")
@@ -231,15 +230,15 @@ class _Process:
         if code or any(re.search("partial file|prematurely|truncat", m, re.I) for m in complaints):
             _log.warning("the %s in %s is damaged or cut short: only a part was read", what, show(self.path))
 
-    def _read_messages(self) -> None:
-        for line in self.process.stderr:
-            text = line.decode("utf-8", "replace").rstrip()
-            # searched anywhere in the line: messages of other threads may come before it
-            found = re.search(r"\bn:\s*\d+\s+pts:\s*(-?\d+|NOPTS)\s+pts_time:", text)
-            if found:
-                self.times.put(float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000)
-            else:
-                self.messages.append(text)
+    def heed(self, message: str) -> None:
+        # searched anywhere in the line: messages of other threads may come before it
+        found = re.search(r"\bn:\s*\d+\s+pts:\s*(-?\d+|NOPTS)\s+pts_time:", message)
+        if found:
+            self.times.put(float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000)
+        else:
+            super().heed(message)
+
+    def silent(self) -> None:
         self.times.put(None)  # so that nobody waits for ever
 
 
@@ -249,10 +248,10 @@ _FILE = "file:"
 
 def _input(header: Header, start: float):
     """The file as an ffmpeg-python input. A seek is only a head start: filters cut by the true timestamps."""
-    options = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS, "threads": THREADS}
+    options = {"threads": THREADS}
     if start > SEEK_MARGIN:
         options |= {"noaccurate_seek": None, "ss": _seconds(start - SEEK_MARGIN)}
-    return ffmpeg.input(_FILE, **options)
+    return ffmpeg.input(_FILE, **input_options(), **options)
 
 
 @functools.cache

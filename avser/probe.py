@@ -1,32 +1,23 @@
-"""Which files are media, and what they hold: all that is read from a header, by ffmpeg.
+"""What a media file holds: all that is read from a header, by ffmpeg.
 
 A file is opened by its absolute path with the `file:` protocol alone and by demuxers that read nothing but the
 file itself (no playlists, no image patterns), so that it cannot send ffmpeg to the network or to other files.
+What a header says beyond the limits stated here is refused before anything is decoded.
 """
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import shutil
-import subprocess
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from avser.paths import AUDIO_SUFFIXES, MEDIA_SUFFIXES, find_media, readable_file, show, url
+from avser.processes import Process, ffmpeg_binary
 from avser.types import MediaError, MediaInfo
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-AUDIO_SUFFIXES = (
-    *(".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".oga"),
-    *(".ogg", ".opus", ".wav", ".weba", ".wma"),
-)
-MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES + AUDIO_SUFFIXES)
-"""Suffixes by which folders and corpora are searched. A file named outright is read whatever its suffix."""
+__all__ = ["AUDIO_SUFFIXES", "MEDIA_SUFFIXES", "Header", "ffmpeg_binary", "find_media", "probe", "read_header"]
 
 DEMUXERS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dv,eac3,flac,flv,gif,h264,hevc,ivf,live_flv,loas,m4v,"
@@ -34,7 +25,22 @@ DEMUXERS = (
 )
 """Demuxers that a file may be read with: containers and plain streams that hold all their data themselves."""
 
-_PROBE_TIMEOUT = 60.0  # s
+MAX_PIXELS = 2**26
+"""Largest picture that is decoded, in px: 8192 × 8192. A few bytes can announce thousands of times that."""
+
+MAX_DURATION = 24 * 3600.0
+"""Longest file that is read, in s."""
+
+MAX_STREAMS = 100
+"""Most streams of a file."""
+
+AUDIO_RATES = (1_000, 768_000)
+"""Lowest and highest sampling rate of sound, in Hz."""
+
+PROBE_CPU = 60.0
+"""CPU time for finding a header, in s."""
+
+_FACT = re.compile(r" *Duration: | {2,4}Stream #0:\d| *(display ?matrix: rotation|rotate *:)", re.I)
 _CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
 
@@ -46,40 +52,6 @@ class Header:
     start: float
     audio: int | None
     video: int | None
-
-
-@functools.cache
-def ffmpeg_binary() -> str:
-    """The ffmpeg program to run: the system's if there is one, else the one that imageio-ffmpeg ships.
-
-    Raises:
-        MediaError: there is neither.
-    """
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as error:
-        raise MediaError("there is no ffmpeg: install it, or `pip install imageio-ffmpeg`") from error
-
-
-def find_media(path: str | Path) -> list[Path]:
-    """Media files at a path: the file itself, or all those in a folder and below it, sorted.
-
-    Raises:
-        MediaError: there is no such path, or a folder without media files.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return [_existing_file(path)]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA_SUFFIXES and p.is_file())
-    files = [p for p in files if not p.name.startswith(".")]  # such as the ._name.mp4 that macOS leaves
-    if not files:
-        raise MediaError(f"no media files in {show(path)}: name a folder with videos or sound files")
-    return files
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -96,24 +68,56 @@ def probe(path: str | Path) -> MediaInfo:
 
 def read_header(path: str | Path) -> Header:
     """The header of a media file; see `probe` for the errors."""
-    path = _existing_file(Path(path))
-    if path.stat().st_size == 0:
-        raise MediaError(f"{show(path)} is empty (0 bytes): record or copy it again")
-    if not os.access(path, os.R_OK):
-        raise MediaError(f"{show(path)} may not be read: change its permissions")
-    command = [ffmpeg_binary(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file,pipe"]
-    command += ["-format_whitelist", DEMUXERS, "-i", url(path)]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_TIMEOUT)
-    except subprocess.TimeoutExpired as error:
-        raise MediaError(f"ffmpeg finds no end to the header of {show(path)}: copy the file anew") from error
-    text = done.stderr.decode("utf-8", "replace").replace(str(path.absolute()), "")
-    if not re.search(r"^Input #0", text, re.M):
-        raise _unreadable(path, text)
-    header = _parse_header(path, text)
+    path = readable_file(Path(path))
+    options = [part for name, value in input_options().items() for part in (f"-{name}", value)]
+    with _HeaderProcess([*options, "-i", url(path)], path, PROBE_CPU) as process:
+        process.wait()
+    if not process.found:
+        raise _unreadable(path, process)
+    header = _parse_header(path, "\n".join(process.facts))
+    _check_limits(path, header, process)
     if header.audio is None and header.video is None:
         raise MediaError(f"{show(path)} holds neither sound nor video that ffmpeg can decode: convert it first")
     return header
+
+
+def input_options() -> dict[str, str]:
+    """What ffmpeg is told about any file before it opens it: what it may read, and the limits."""
+    sources = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
+    return {**sources, "max_streams": str(MAX_STREAMS), "max_pixels": str(MAX_PIXELS)}
+
+
+class _HeaderProcess(Process):
+    """ffmpeg on a file without an output. Of what it writes, which may be without end, the facts are kept.
+
+    Attributes:
+        found: whether ffmpeg takes the file for media.
+        facts: its lines on duration, streams and rotation.
+        too_many: whether there are more than `MAX_STREAMS`.
+        too_large: the size of a picture of more than `MAX_PIXELS`, as text.
+    """
+
+    def __init__(self, arguments: list[str], path: Path, cpu: float) -> None:
+        self.found = self.too_many = False
+        self.too_large: str | None = None
+        self.facts: deque[str] = deque(maxlen=50 * MAX_STREAMS)
+        self._name_lines = str(path).count("\n")  # a name may hold line breaks and look like facts
+        self._skip = 0
+        super().__init__(arguments, path, cpu)
+
+    def heed(self, message: str) -> None:
+        if self._skip:
+            self._skip -= 1
+        elif message.startswith("Input #0"):
+            self.found = True
+            self._skip = self._name_lines
+        elif _FACT.match(message):
+            self.facts.append(message)
+        else:
+            self.too_many |= "exceeds max_streams" in message
+            size = re.search(r"Picture size (\d+x\d+) is invalid", message)
+            self.too_large = size[1] if size else self.too_large
+            super().heed(message)
 
 
 def _parse_header(path: Path, text: str) -> Header:
@@ -155,7 +159,7 @@ def _audio_facts(facts: str) -> dict:
 
 def _video_facts(facts: str, part: str) -> dict | None:
     """Upright size with square pixels, and rate; None without a size."""
-    size = re.search(r", (\d{1,5})x(\d{1,5})(?=[ ,\[]|$)", facts)
+    size = re.search(r", (\d{1,9})x(\d{1,9})(?=[ ,\[]|$)", facts)
     if not size:
         return None
     width, height = int(size[1]), int(size[2])
@@ -163,10 +167,10 @@ def _video_facts(facts: str, part: str) -> dict | None:
     shapes = re.findall(r"SAR (\d+):(\d+)", facts)
     if shapes and int(shapes[-1][0]) and int(shapes[-1][1]):
         width = max(1, round(width * int(shapes[-1][0]) / int(shapes[-1][1])))
-    turn = re.search(r"(?i)^ *(?:display ?matrix: rotation of|rotate *:) (-?[\d.]+)", part, re.M)
+    turn = re.search(r"(?i)^ *(?:display ?matrix: rotation of|rotate *:) (-?\d+(?:\.\d+)?)", part, re.M)
     if turn and abs(abs(float(turn[1])) % 180 - 90) < 2:
         width, height = height, width
-    rate = re.search(r"([\d.]+k?) fps", facts) or re.search(r"([\d.]+k?) tbr", facts)
+    rate = re.search(r"(\d+(?:\.\d+)?k?) (?:fps|tbr)", facts)
     return {"width": width, "height": height, "fps": _exact_rate(rate[1]) if rate else None}
 
 
@@ -183,35 +187,44 @@ def _exact_rate(text: str) -> Fraction | None:
     return rate or None
 
 
-def _existing_file(path: Path) -> Path:
-    try:
-        found = path.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise MediaError(f"{show(path)} cannot be opened ({error.strerror}): check the name") from error
-    if not found:
-        raise MediaError(f"there is no file {show(path)}: check the name")
-    if path.is_dir():
-        raise MediaError(f"{show(path)} is a folder: name a file in it")
-    if not path.is_file():
-        raise MediaError(f"{show(path)} is no regular file: name a media file")
-    return path
+def _check_limits(path: Path, header: Header, process: _HeaderProcess) -> None:
+    """Refuse what would take absurdly long or large to read.
+
+    Raises:
+        MediaError: the file is beyond a limit, which is named.
+    """
+    info, file = header.info, show(path)
+    size = f"{info.width}x{info.height}" if info.has_video else process.too_large
+    width, height = (int(n) for n in (size or "0x0").split("x"))
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 1_000_000} million"
+        raise MediaError(f"the picture of {file} has {width} × {height} px, more than {limit}: scale it down")
+    if process.too_many:
+        raise MediaError(f"{file} holds more than {MAX_STREAMS} streams: extract those that are wanted")
+    if (info.duration or 0.0) > MAX_DURATION:
+        hours = info.duration / 3600
+        raise MediaError(
+            f"{file} lasts {hours:.0f} h by its header, more than {MAX_DURATION / 3600:.0f} h: cut it in parts"
+        )
+    if info.audio_rate is not None and not AUDIO_RATES[0] <= info.audio_rate <= AUDIO_RATES[1]:
+        raise MediaError(
+            f"the sound of {file} has {info.audio_rate} samples a second, not from {AUDIO_RATES[0]} to "
+            f"{AUDIO_RATES[1]}: resample it"
+        )
 
 
-def _unreadable(path: Path, text: str) -> MediaError:
+def _unreadable(path: Path, process: _HeaderProcess) -> MediaError:
     """The error for a file that ffmpeg does not open, by what ffmpeg says about it."""
-    with path.open("rb") as file:
-        kind = file.read(8)[4:]
-    if "moov atom not found" in text and kind in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
+    if process.too_many:
+        return MediaError(f"{show(path)} holds more than {MAX_STREAMS} streams: extract those that are wanted")
+    try:
+        with path.open("rb") as file:
+            kind = file.read(8)[4:]
+    except OSError as error:  # it was there a moment ago
+        return MediaError(f"{show(path)} cannot be read ({error.strerror}): copy it anew")
+    if process.short_of_memory:
+        return MediaError(f"{show(path)} needs more memory than ffmpeg may hold: it is damaged, or copy it anew")
+    headless = any("moov atom not found" in m for m in process.messages)
+    if headless and kind in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
         return MediaError(f"{show(path)} is cut short (it has no index, the moov atom): copy or record it again")
     return MediaError(f"{show(path)} is damaged or no media file: give a video or sound file that a player opens")
-
-
-def url(path: Path) -> str:
-    """A path as ffmpeg is to open it: by the file protocol, whatever the name looks like."""
-    return f"file:{path.absolute()}"
-
-
-def show(path: str | Path) -> str:
-    """A path for a message of one line that any terminal can print."""
-    text = str(path).encode("utf-8", "backslashreplace").decode()
-    return text.replace("\n", "\\n").replace("\r", "\\r")

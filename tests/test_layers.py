@@ -18,16 +18,16 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types options results labels settings signals config members torchlibs",
-        "probe media features pictures handcrafted embeddings inputs units faces tracking metrics logits subjects "
-        "folds splits windows models gradcam fingerprints",
+        "paths processes probe media features pictures handcrafted embeddings inputs units faces tracking metrics "
+        "logits subjects folds splits windows models evidence gradcam fingerprints",
         "checkpoint writers datasets bundles yamnet_import",
         "branches timeline deciding story recognizer batch caching data augment copies explain prints twins",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
-        "training",
+        "training fused_config fused_clips joint fused_training",
         "benchmark ensembling plots sweeps published reports fusion_reports console split_sources audit "
         "audit_reports resampling contributions missing_modality degradation kept_parts takes robustness "
         "benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
-        "benchmark_page benchmark_report",
+        "benchmark_page benchmark_report training_reports",
         "exits cli app cluster",
     )
 )
