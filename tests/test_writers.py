@@ -18,7 +18,7 @@ import avser
 from avser import writers
 from avser.options import Options
 from avser.results import Prediction, Result, Segment
-from avser.types import AvserError, ConfigError, MediaInfo
+from avser.types import AvserError, ConfigError, MediaInfo, MissingExtraError
 from avser.writers import WRITERS, output_stems, write
 
 LABELS = ("neutral", "happy", "sad")
@@ -188,6 +188,40 @@ def test_target_that_cannot_be(tmp_path, below):
     assert (tmp_path / "a file").read_text() == "kept"
 
 
+def test_the_video_itself_is_not_written_over(tmp_path):
+    video = tmp_path / "talk.json"
+    video.write_text("pictures")
+    with pytest.raises(ConfigError, match="is the file that was read"):
+        write(make_result(str(video)), tmp_path / ".." / tmp_path.name / "talk.json")
+    assert video.read_text() == "pictures"
+
+
+def test_binary_format_gets_a_path_and_reports(tmp_path, monkeypatch):
+    def by_path(result, path, progress):
+        progress(1.5)
+        path.write_bytes(b"\0\xff")
+
+    monkeypatch.setitem(writers.WRITERS, "bin", writers.Writer(by_path, binary=True))
+    seconds = []
+    assert write(make_result(), tmp_path / "x.bin", progress=seconds.append).read_bytes() == b"\0\xff"
+    assert seconds == [1.5]
+    write(make_result(), tmp_path / "x.bin")
+    assert left_in(tmp_path) == ["x.bin"]
+
+
+def test_missing_library_names_its_extra(tmp_path, monkeypatch):
+    writer = writers.Writer(lambda *_: None, library="no_such_library", extra="parquet")
+    monkeypatch.setitem(writers.WRITERS, "odd", writer)
+    for ask in (lambda: writers.check(["json", "odd"]), lambda: write(make_result(), tmp_path / "x.odd")):
+        with pytest.raises(
+            MissingExtraError, match=r"'odd' needs no_such_library.*pip install 'avser\[parquet\]'"
+        ):
+            ask()
+    with pytest.raises(ConfigError, match="unknown output format 'none'"):
+        writers.check(["json", "none"])
+    assert left_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), RuntimeError])
 def test_nothing_half_written(tmp_path, monkeypatch, error):
     """A writer that stops in the middle leaves the old file, and no other."""
@@ -197,7 +231,7 @@ def test_nothing_half_written(tmp_path, monkeypatch, error):
         file.flush()
         raise error
 
-    monkeypatch.setitem(writers.WRITERS, "json", stops)
+    monkeypatch.setitem(writers.WRITERS, "json", writers.Writer(stops))
     target = tmp_path / "x.json"
     target.write_text("old")
     with pytest.raises(AvserError if isinstance(error, OSError) else error):
