@@ -154,7 +154,8 @@ def iter_frames(
         stream = stream.filter("select", f"isnan(prev_selected_t)+{new_cell}")
     stream = stream.filter("scale", width, height, flags="area").filter("setsar", "1").filter("format", "rgb24")
     stream = stream.filter("showinfo", checksum=0)
-    output = stream.output("pipe:", format="rawvideo", pix_fmt="rgb24", **_every_frame())
+    own_words = {"map_metadata": -1, "map_chapters": -1}
+    output = stream.output("pipe:", format="rawvideo", pix_fmt="rgb24", **own_words, **_every_frame())
     time = -1.0
     got = False
     with _Process(output, header) as process:
@@ -194,7 +195,7 @@ class _Process(Process):
     def __init__(self, output, header: Header) -> None:
         self.times: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         path = header.info.path
-        command = output.global_args("-copyts").compile(cmd="ffmpeg")[1:]
+        command = output.global_args("-copyts").compile()[1:]
         seconds = header.info.duration or MAX_DURATION
         cpu = CPU_BASE + CPU_PER_SECOND * seconds
         super().__init__([url(path) if part == _FILE else part for part in command], path, cpu)
@@ -231,9 +232,13 @@ class _Process(Process):
             _log.warning("the %s in %s is damaged or cut short: only a part was read", what, show(self.path))
 
     def heed(self, message: str) -> None:
-        # searched anywhere in the line: messages of other threads may come before it
+        # Searched anywhere in the line: messages of other threads may come before it. What a file says of itself,
+        # and might feign, is shown before the line on the mapping, and not again: the output has no metadata.
         found = re.search(r"\bn:\s*\d+\s+pts:\s*(-?\d+|NOPTS)\s+pts_time:", message)
-        if found:
+        if "Stream mapping:" in message:
+            while not self.times.empty():
+                self.times.get()
+        elif found:
             self.times.put(float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000)
         else:
             super().heed(message)

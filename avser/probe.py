@@ -115,7 +115,7 @@ class _HeaderProcess(Process):
             self.facts.append(message)
         else:
             self.too_many |= "exceeds max_streams" in message
-            size = re.search(r"Picture size (\d+x\d+) is invalid", message)
+            size = re.search(r"Picture size (\d+x\d+) (?:is invalid|exceeds)", message)
             self.too_large = size[1] if size else self.too_large
             super().heed(message)
 
