@@ -48,10 +48,10 @@ def _machine() -> int:
 def _sweep(folder: Path) -> None:
     """Remove the temporary files that processes which are no more left in a folder; once a run and folder."""
     with contextlib.suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208: the cache holds many files, and no path is needed of most
-            found = re.fullmatch(r"\.avser-([0-9a-f]{8})-(\d+)-\d+\.tmp", name)
-            if found and _left(folder / name, int(found[1], 16), int(found[2])):
-                (folder / name).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            found = re.fullmatch(r"\.avser-([0-9a-f]{8})-(\d+)-\d+\.tmp", path.name)
+            if found and _left(path, int(found[1], 16), int(found[2])):
+                path.unlink(missing_ok=True)
 
 
 def _left(path: Path, machine: int, process: int) -> bool:
