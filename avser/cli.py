@@ -103,24 +103,20 @@ def train(
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
 ) -> None:
-    """Train a branch by a config, fold by fold, and measure it on what was held out."""
-    from avser import console, reports, training
-    from avser.config import find_config, load_config
+    """Train a branch, or both and their fusion, by a config, fold by fold, and measure it on what was held out."""
+    from avser import console, fused_config, reports, training_reports
+    from avser.config import find_config
 
+    console.set_threads(threads)
     if sweep:
         from avser import sweeps
 
-        console.set_threads(threads)
         trials = sweeps.sweep(find_config(config), overrides or (), sweep, data_root, output, resume)
         reports.print_trials(trials)
         return
-    settings = load_config(find_config(config), overrides or ())
-    console.set_threads(threads)
-    outcome = training.train(settings, data_root, output, resume)
-    if outcome.report:
-        reports.print_report(outcome.report, f"{settings.name}, {settings.protocol_name}, held-out clips")
-    reports.draw(outcome.folder, outcome.table, f"{settings.name}, {settings.protocol_name}")
-    typer.echo(f"models and logits are in {outcome.folder}")
+    settings = fused_config.load_any(find_config(config), overrides or ())
+    folder = training_reports.train(settings, data_root, output, resume)
+    typer.echo(f"models and logits are in {folder}")
 
 
 @app.command()

@@ -196,12 +196,24 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         ConfigError: the file cannot be read, or a key or value is not valid.
     """
+    values = read_config(path, overrides)
+    if values.get("branch") == "fused":
+        raise ConfigError(f"{path}: is of a fused model, which only 'avser train' takes; give that of a branch")
+    return parse_config(values, str(path))
+
+
+def read_config(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The values of a YAML file with overrides laid over them, not yet checked.
+
+    Raises:
+        ConfigError: the file cannot be read, or an override is not of the form key=value.
+    """
     path = Path(path)
     values = settings.read_mapping(path, "config", "no such config file")
     values.setdefault("name", path.stem)
     for override in overrides:
         _override(values, override)
-    return parse_config(values, str(path))
+    return values
 
 
 def parse_config(values: Mapping[str, Any], source: str) -> Config:

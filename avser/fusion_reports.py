@@ -77,10 +77,10 @@ def show(outcome: Outcome, rule: str) -> None:
     of = f" of {subjects} subjects" if subjects else ""
     out.print(Text(f"{rule}: {len(outcome.fused.clips)} clips{of} in {len(outcome.folds)} folds", style="bold"))
     table = Table("", "UAR", "accuracy", "ECE", "clips", "fused is better by")
-    table.add_row("fused", *_figures(outcome.fused), "")
+    table.add_row("fused", *figures(outcome.fused), "")
     for name, other in outcome.others.items():
         gain, low, high = (100 * value for value in outcome.difference(name))
-        table.add_row(name, *_figures(other), f"{gain:+.1f} points ({low:+.1f} to {high:+.1f})")
+        table.add_row(name, *figures(other), f"{gain:+.1f} points ({low:+.1f} to {high:+.1f})")
     out.print(table)
     out.print(f"either branch is right for {outcome.oracle:.3f} of the clips; intervals: 95 %, over people")
     if rule != outcome.folds[0].rule.name:
@@ -91,7 +91,8 @@ def show(outcome: Outcome, rule: str) -> None:
             out.print(Text(f"{fold.name} takes {fold.rule.name}; losses inside the clips it fits on: {losses}"))
 
 
-def _figures(table: LogitTable) -> list[str]:
+def figures(table: LogitTable) -> list[str]:
+    """UAR and accuracy with their intervals, ECE and number of clips, as cells of a table."""
     report = table.report()
     cells = [
         f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -18,8 +18,8 @@ from avser.types import ConfigError
 from avser.units import unit_names
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.startswith("benchmark_"))
-"""Those of models; plans of benchmarks are tested with the benchmark."""
+CONFIGS = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.startswith(("benchmark_", "fused_")))
+"""Those of branches; plans of benchmarks and fused models are tested with what takes them."""
 MINIMAL = """
 branch: audio
 labels: basic7
