@@ -7,11 +7,9 @@ would differ between streams for MPEG files, where it starts at the first stream
 
 from __future__ import annotations
 
-import functools
 import logging
 import queue
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import numpy as np
 
 from avser.paths import find_media, show, url
 from avser.probe import MAX_DURATION, Header, input_options, probe, read_header
-from avser.processes import CPU_BASE, CPU_PER_SECOND, MAX_MEMORY, Process, ffmpeg_binary
+from avser.processes import CPU_BASE, CPU_PER_SECOND, MAX_MEMORY, Process, every_frame, ffmpeg_binary
 from avser.types import AudioTrack, Frame, MediaError
 
 __all__ = ["NoStreamError", "ffmpeg_binary", "find_media", "iter_audio", "iter_frames", "probe", "read_audio"]
@@ -144,8 +142,7 @@ def iter_frames(
         return
     width, height = _fit(info.width, info.height, height)
     start = max(start, 0.0)
-    stream = _input(header, start)[str(header.video)]
-    stream = stream.filter("settb", "AVTB").filter("setpts", f"PTS-({round(header.start * 1_000_000)})")  # µs
+    stream = video_stream(header, start)
     stream = stream.filter("trim", start=_seconds(start), **({} if end is None else {"end": _seconds(end)}))
     if fps is not None:
         # the grid is shifted so that the frames of a rate that fps divides do not lie on the edges of its cells
@@ -153,14 +150,32 @@ def iter_frames(
         new_cell = f"gt({cell.format('t')},{cell.format('prev_selected_t')})"
         stream = stream.filter("select", f"isnan(prev_selected_t)+{new_cell}")
     stream = stream.filter("scale", width, height, flags="area").filter("setsar", "1").filter("format", "rgb24")
-    stream = stream.filter("showinfo", checksum=0)
+    yield from read_frames(stream, header, (height, width, 3), "rgb24", start, whole=start == 0 and end is None)
+
+
+def video_stream(header: Header, start: float = 0.0):
+    """The pictures of a file as an ffmpeg-python stream for `read_frames`, upright, on the clock of the sound."""
+    stream = _input(header, start)[str(header.video)]
+    return stream.filter("settb", "AVTB").filter("setpts", f"PTS-({round(header.start * 1_000_000)})")  # µs
+
+
+def read_frames(
+    stream, header: Header, shape: tuple[int, ...], pixels: str, start: float = 0.0, whole: bool = True
+) -> Iterator[Frame]:
+    """The frames of a filtered `video_stream`; see `iter_frames` for the errors.
+
+    Args:
+        shape: of the array that holds a picture. pixels: ffmpeg's name of its pixel format.
+        start: where the stream was cut to begin, in s. whole: that it was not cut at all.
+    """
     own_words = {"map_metadata": -1, "map_chapters": -1}
-    output = stream.output("pipe:", format="rawvideo", pix_fmt="rgb24", **own_words, **_every_frame())
+    stream = stream.filter("showinfo", checksum=0)
+    output = stream.output("pipe:", format="rawvideo", pix_fmt=pixels, **own_words, **every_frame())
     time = -1.0
     got = False
     with _Process(output, header) as process:
         while True:
-            image = np.empty((height, width, 3), np.uint8)
+            image = np.empty(shape, np.uint8)
             if process.read_into(image) < image.nbytes:
                 break
             shown = process.next_time()
@@ -170,7 +185,7 @@ def iter_frames(
             _check_end(header, shown)
             time = shown
             yield Frame(time, image)
-        process.finish("video", got=got, whole=start == 0 and end is None)
+        process.finish("video", got=got, whole=whole)
 
 
 def _check_end(header: Header, time: float) -> None:
@@ -257,17 +272,6 @@ def _input(header: Header, start: float):
     if start > SEEK_MARGIN:
         options |= {"noaccurate_seek": None, "ss": _seconds(start - SEEK_MARGIN)}
     return ffmpeg.input(_FILE, **input_options(), **options)
-
-
-@functools.cache
-def _every_frame() -> dict[str, str]:
-    """The option by which ffmpeg neither doubles nor drops frames; its name changed in version 5.1."""
-    command = [ffmpeg_binary(), "-version"]
-    text = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-    version = re.search(r"libavcodec\s+(\d+)\.\s*(\d+)", text)
-    if version and (int(version[1]), int(version[2])) < (59, 37):
-        return {"vsync": "passthrough"}
-    return {"fps_mode": "passthrough"}
 
 
 def _fit(width: int, height: int, limit: int | None) -> tuple[int, int]:

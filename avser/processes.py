@@ -66,6 +66,17 @@ def ffmpeg_binary() -> str:
         raise MediaError("there is no ffmpeg: install it, or `pip install imageio-ffmpeg`") from error
 
 
+@functools.cache
+def every_frame() -> dict[str, str]:
+    """The option by which ffmpeg neither doubles nor drops frames; its name changed in version 5.1."""
+    command = [ffmpeg_binary(), "-version"]
+    text = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    version = re.search(r"libavcodec\s+(\d+)\.\s*(\d+)", text)
+    if version and (int(version[1]), int(version[2])) < (59, 37):
+        return {"vsync": "passthrough"}
+    return {"fps_mode": "passthrough"}
+
+
 class Process:
     """A running ffmpeg that reads one file. Its output, if any, is read from a pipe; its messages by a thread.
 
@@ -73,6 +84,7 @@ class Process:
         arguments: of ffmpeg, without the program and its global options.
         path: the file, for errors.
         cpu: CPU time that it may use, in s.
+        fed: it is fed through `process.stdin` and may write a file.
 
     Attributes:
         messages: the last lines that ffmpeg wrote, but for those that a subclass takes in `heed`.
@@ -81,7 +93,7 @@ class Process:
         MediaError: ffmpeg cannot be started.
     """
 
-    def __init__(self, arguments: Sequence[str], path: Path, cpu: float) -> None:
+    def __init__(self, arguments: Sequence[str], path: Path, cpu: float, fed: bool = False) -> None:
         self.path = path
         self.messages: deque[str] = deque(maxlen=MAX_MESSAGES)
         self.stall = _stall_limit()
@@ -95,14 +107,14 @@ class Process:
         try:
             self.process = subprocess.Popen(
                 [*command, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for avser, which ends ffmpeg: a half-read file is no result
             )
         except OSError as error:
             raise MediaError(f"ffmpeg cannot be started for {show(path)}: {error.strerror or error}") from error
-        _limit(self.process.pid)
+        _limit(self.process.pid, writes=fed)
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._read_messages, self._watch)]
         for thread in self._threads:
             thread.start()
@@ -203,14 +215,16 @@ def _stall_limit() -> float:
     return float(text)
 
 
-def _limit(pid: int) -> None:
-    """Have the kernel hold a process to `MAX_MEMORY`, and to writing no file: it has its pipes.
+def _limit(pid: int, writes: bool) -> None:
+    """Have the kernel hold a process to `MAX_MEMORY`, and to writing no file unless it `writes` one.
 
     Set from outside and not between fork and exec, where a Python with threads may not run code.
     """
     if not hasattr(resource, "prlimit"):
         return
-    limits = ((resource.RLIMIT_DATA, MAX_MEMORY), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
+    limits = [(resource.RLIMIT_DATA, MAX_MEMORY), (resource.RLIMIT_CORE, 0)]
+    if not writes:
+        limits.append((resource.RLIMIT_FSIZE, 0))
     for which, most in limits:
         with contextlib.suppress(OSError, ValueError):  # it has ended, or has a lower limit
             resource.prlimit(pid, which, (most, most))
