@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import math
 import os
 import threading
@@ -161,12 +162,8 @@ class FaceDetector:
 
     def _network(self, number: int):
         if number not in self._networks:
-            solution = _face_detection()
-            with _quiet():
-                network = solution.FaceDetection(model_selection=number, min_detection_confidence=self.min_score)
-                # Its threads report to stderr until the first picture is through.
-                network.process(np.zeros((8, 8, 3), np.uint8))
-            self._networks[number] = network
+            settings = {"model_selection": number, "min_detection_confidence": self.min_score}
+            self._networks[number] = network_of("face_detection", "FaceDetection", **settings)
         return self._networks[number]
 
 
@@ -258,15 +255,22 @@ def opencv():
     return cv2
 
 
-@functools.cache
-def _face_detection():
+def network_of(module: str, name: str, **settings):
+    """One of mediapipe's networks, with what it prints hidden: its class `name` in `mediapipe.python.solutions`.
+
+    Raises:
+        AvserError: mediapipe or OpenCV cannot be loaded.
+    """
     opencv()
     try:
         with _quiet():
-            from mediapipe.python.solutions import face_detection
+            solution = importlib.import_module(f"mediapipe.python.solutions.{module}")
+            network = getattr(solution, name)(**settings)
+            # Its threads report to stderr until the first picture is through.
+            network.process(np.zeros((8, 8, 3), np.uint8))
     except ImportError as error:
         raise _cannot_load(error) from error
-    return face_detection
+    return network
 
 
 def _cannot_load(error: ImportError) -> AvserError:

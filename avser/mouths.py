@@ -1,0 +1,84 @@
+"""How far a mouth is open, from the landmarks of a face.
+
+The landmarks are those of mediapipe's face mesh (Kartynnik et al. 2019, "Real-time Facial Surface Geometry from
+Monocular Video on Mobile GPUs").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avser.faces import network_of, opencv
+
+LIPS = (13, 14)
+"""Landmarks at the middle of the inner edge of the upper and the lower lip."""
+EYES = ((33, 133), (362, 263))
+"""Landmarks at the corners of each eye."""
+REACH = 1.6
+"""Side of the square that is looked at, in sides of the face's box: landmarks need the whole head."""
+SIDE = 256
+"""Side in px to which larger squares are scaled; the mesh itself sees 192 px."""
+
+
+class MouthMeter:
+    """Measures how far mouths are open, each picture by itself.
+
+    Use it as a context manager, or call `close` when done. It serves one thread at a time.
+
+    Raises:
+        AvserError: (at the first face) mediapipe or OpenCV cannot be loaded.
+    """
+
+    def __init__(self) -> None:
+        self._mesh = None
+
+    def __enter__(self) -> MouthMeter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the network; a later `opening` loads it anew."""
+        if self._mesh is not None:
+            self._mesh.close()
+            self._mesh = None
+
+    def opening(self, image: np.ndarray, box: np.ndarray) -> float:
+        """Distance of the lips' inner edges as a share of the distance of the eyes; NaN where no face is seen.
+
+        Distances are taken in three dimensions, so that a turned head does not widen or narrow them.
+
+        Args:
+            image: (H, W, 3) uint8 RGB. box: (4,) xyxy of the face, px.
+        """
+        view = _square(image, box)
+        if not view.size:
+            return float("nan")
+        if self._mesh is None:
+            self._mesh = network_of("face_mesh", "FaceMesh", static_image_mode=True, max_num_faces=1)
+        found = self._mesh.process(view).multi_face_landmarks
+        if not found:
+            return float("nan")
+        height, width = view.shape[:2]
+        scale = (width, height, width)  # depth is on about the scale of x
+        points = {i: np.array([p.x, p.y, p.z]) * scale for i in _USED for p in [found[0].landmark[i]]}
+        eyes = [(points[a] + points[b]) / 2 for a, b in EYES]
+        apart = float(np.linalg.norm(eyes[1] - eyes[0]))
+        return float(np.linalg.norm(points[LIPS[0]] - points[LIPS[1]])) / apart if apart > 0 else float("nan")
+
+
+_USED = {*LIPS, *EYES[0], *EYES[1]}
+
+
+def _square(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The square around a face, as far as the picture shows it, at most `SIDE` px wide."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    x, y, reach = (x1 + x2) / 2, (y1 + y2) / 2, REACH / 2 * max(x2 - x1, y2 - y1)
+    top, left = max(round(y - reach), 0), max(round(x - reach), 0)
+    view = image[top : max(round(y + reach), 0), left : max(round(x + reach), 0)]
+    scale = SIDE / max(*view.shape[:2], 1)
+    if scale < 1 and view.size:
+        size = (max(round(view.shape[1] * scale), 1), max(round(view.shape[0] * scale), 1))
+        view = opencv().resize(view, size, interpolation=opencv().INTER_AREA)
+    return np.ascontiguousarray(view)

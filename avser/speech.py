@@ -1,0 +1,268 @@
+"""Where somebody speaks, and how loud the sound is there, from blocks of sound as they come."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from avser.types import AudioTrack, ModelError
+
+RATE = 16_000
+"""Hz that the network takes."""
+CHUNK, CONTEXT = 512, 64
+"""Samples that get one probability, and those before them that the network sees too."""
+CHUNKS = 512
+"""Chunks that go through the network at once."""
+
+ONSET, OFFSET = 0.3, 0.15
+"""Speech begins with a chunk of at least this probability, and ends where chunks fall below the second one.
+
+silero-vad's own threshold is 0.5, and as here its offset lies 0.15 below. With 0.5, windows with sobs and whispers
+of actors who speak with emotion count as empty; synthesised noise, hum, tones and beats stay below 0.35 as well.
+"""
+MIN_SPEECH, MIN_SILENCE, PAD = 0.1, 0.1, 0.03
+"""Shorter speech is none, shorter silence ends none, and speech is extended on both sides; s.
+
+The last two are silero-vad's; it leaves out speech below 0.25 s, but a sob or an "oh" is shorter.
+"""
+
+ENVELOPE_RATE = 100
+"""Values of the envelope in a second."""
+BAND = (300.0, 3400.0)
+"""Hz in which the sound follows the opening of the mouth: that of the formants (Chandrasekaran et al. 2009, "The
+Natural Statistics of Audiovisual Speech")."""
+
+
+class SpeechFinder:
+    """Finds speech in sound that comes in blocks, in constant memory but for what it finds.
+
+    The network is that of Silero VAD (Silero Team, "Silero VAD: pre-trained enterprise-grade Voice Activity
+    Detector"), with the weights in its package; thresholds are applied with hysteresis as there.
+
+    Args:
+        rate: of the sound, Hz. Other rates than 16 kHz are resampled in a simple way, straight between samples.
+
+    Raises:
+        ModelError: silero-vad is missing or does not hold these weights.
+    """
+
+    def __init__(self, rate: int = RATE) -> None:
+        self._network = _network()
+        self._rate = rate
+        self._start: float | None = None  # of the sound, s
+        self._heard = 0  # samples so far
+        self._rest = np.zeros(0, np.float32)  # at RATE, for the next chunk
+        self._taken = 0  # samples at RATE so far
+        self._last = 0.0  # last sample so far, at `rate`
+        self._context = np.zeros(CONTEXT, np.float32)
+        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._chunks = 0  # chunks so far
+        self._begin: int | None = None  # chunk with which speech began
+        self._quiet: int | None = None  # chunk with which it may have ended
+        self._found: list[tuple[int, int]] = []
+
+    def update(self, track: AudioTrack) -> None:
+        """Take the next block of sound, which begins where the last one ended."""
+        if self._start is None:
+            self._start = track.start
+        self._rest = np.concatenate([self._rest, self._resampled(track.samples)])
+        whole = len(self._rest) // CHUNK * CHUNK
+        for first in range(0, whole, CHUNK * CHUNKS):
+            self._listen(self._rest[first : min(first + CHUNK * CHUNKS, whole)])
+        self._rest = self._rest[whole:].copy()
+
+    def finish(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) of each stretch of speech, in s and in order. No sound can be taken afterwards."""
+        if len(self._rest):
+            self._listen(np.pad(self._rest, (0, CHUNK - len(self._rest))))
+        if self._begin is not None:
+            self._close(self._chunks)
+        start = self._start or 0.0
+        return _padded(self._found, start, start + self._heard / self._rate)
+
+    def _resampled(self, samples: np.ndarray) -> np.ndarray:
+        """The next samples (S,) at the network's rate."""
+        self._heard += len(samples)
+        if self._rate == RATE or not len(samples):
+            return samples
+        places = np.arange(self._taken, int((self._heard - 1) * RATE / self._rate) + 1)
+        self._taken += len(places)
+        known = np.concatenate([[self._last], samples])
+        self._last = float(samples[-1])
+        first = self._heard - len(known)
+        return np.interp(places * self._rate / RATE, np.arange(first, self._heard), known).astype(np.float32)
+
+    @torch.inference_mode()
+    def _listen(self, samples: np.ndarray) -> None:
+        """Take whole chunks."""
+        chunks = samples.reshape(-1, CHUNK)
+        before = np.concatenate([self._context[None], chunks[:-1, -CONTEXT:]])
+        self._context = chunks[-1, -CONTEXT:].copy()
+        seen = torch.from_numpy(np.concatenate([before, chunks], axis=1))  # (N, CONTEXT + CHUNK)
+        probs, self._state = self._network(seen, self._state)
+        for prob in probs.tolist():
+            self._step(prob)
+
+    def _step(self, prob: float) -> None:
+        """Hysteresis: take the probability of the next chunk."""
+        here = self._chunks
+        self._chunks += 1
+        if prob >= ONSET:
+            self._quiet = None
+            if self._begin is None:
+                self._begin = here
+        elif self._begin is not None and prob < OFFSET:
+            if self._quiet is None:
+                self._quiet = here
+            if (here - self._quiet) * CHUNK >= MIN_SILENCE * RATE:
+                self._close(self._quiet)
+
+    def _close(self, end: int) -> None:
+        if (end - self._begin) * CHUNK >= MIN_SPEECH * RATE:
+            self._found.append((self._begin, end))
+        self._begin = self._quiet = None
+
+
+def _padded(chunks: list[tuple[int, int]], start: float, end: float) -> tuple[tuple[float, float], ...]:
+    """Stretches of chunks in s, extended on both sides as far as the next stretch and the sound allow."""
+    spans: list[tuple[float, float]] = []
+    for first, last in chunks:
+        begin = max(start + first * CHUNK / RATE - PAD, start)
+        if spans and spans[-1][1] > begin:
+            begin = (spans[-1][1] + begin) / 2
+            spans[-1] = (spans[-1][0], begin)
+        spans.append((begin, min(start + last * CHUNK / RATE + PAD, end)))
+    return tuple(spans)
+
+
+class _Silero(torch.nn.Module):
+    """Silero VAD at 16 kHz: magnitudes of a Fourier transform, four convolutions, one LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stft_conv = torch.nn.Conv1d(1, 258, 256, stride=128, bias=False)
+        self.conv1 = torch.nn.Conv1d(129, 128, 3, padding=1)
+        self.conv2 = torch.nn.Conv1d(128, 64, 3, stride=2, padding=1)
+        self.conv3 = torch.nn.Conv1d(64, 64, 3, stride=2, padding=1)
+        self.conv4 = torch.nn.Conv1d(64, 128, 3, padding=1)
+        self.lstm_cell = torch.nn.LSTM(128, 128)
+        self.final_conv = torch.nn.Conv1d(128, 1, 1)
+
+    def forward(self, chunks: torch.Tensor, state=None):
+        """Probability of speech (N,) in consecutive chunks (N, CONTEXT + CHUNK), and the state after them."""
+        x = self.stft_conv(functional.pad(chunks[:, None], (0, 64), mode="reflect"))  # (N, 258, 4)
+        x = (x[:, :129].square() + x[:, 129:].square()).sqrt()
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = layer(x).relu()  # in the end (N, 128, 1)
+        x, state = self.lstm_cell(x.squeeze(-1), state)
+        return self.final_conv(x.relu()[..., None]).sigmoid().flatten(), state
+
+
+@functools.cache
+def _network() -> _Silero:
+    """The network with the weights of the package, which itself is not imported: that could load torchaudio.
+
+    Raises:
+        ModelError: there is no such package, or it does not hold these weights.
+    """
+    spec = importlib.util.find_spec("silero_vad")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("the package that finds speech is missing: install silero-vad (pip install silero-vad)")
+    path = Path(spec.submodule_search_locations[0]) / "data" / "silero_vad_16k.safetensors"
+    network = _Silero()
+    try:
+        weights = load_file(path)
+        lstm = {name: name + "_l0" for name in weights if name.startswith("lstm_cell.")}
+        network.load_state_dict({lstm.get(name, name): value for name, value in weights.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} holds no weights that find speech ({reason}): reinstall silero-vad") from None
+    return network.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """How loud a sound is in the band of speech.
+
+    Attributes:
+        values: (N,) float32, RMS in [0, 1], one after the other.
+        rate: values in a second.
+        start: where the first one begins, s.
+    """
+
+    values: np.ndarray
+    rate: float
+    start: float = 0.0
+
+    def around(self, times: np.ndarray, width: float) -> np.ndarray:
+        """Mean (N,) from half a `width` (s) before to half of it after each time (N,); zero outside the sound."""
+        if not len(times):
+            return np.zeros(0)
+        first = max(math.floor((times.min() - width / 2 - self.start) * self.rate), 0)
+        last = max(math.ceil((times.max() + width / 2 - self.start) * self.rate), first)
+        sums = np.concatenate([[0.0], np.cumsum(self.values[first:last], dtype=np.float64)])
+        edges = self.start + (first + np.arange(len(sums))) / self.rate
+        before, after = (np.interp(times + side * width / 2, edges, sums) for side in (-1, 1))
+        return (after - before) / (width * self.rate)
+
+
+class EnvelopeFinder:
+    """Makes an `Envelope` of sound that comes in blocks.
+
+    Args:
+        rate: of the sound, Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._frame = round(rate / ENVELOPE_RATE)
+        frequencies = np.fft.rfftfreq(2 * self._frame, 1 / rate)
+        self._band = (frequencies >= BAND[0]) & (frequencies <= BAND[1])
+        self._window = np.hanning(2 * self._frame + 1)[:-1].astype(np.float32)
+        self._start: float | None = None
+        self._heard = 0  # samples so far
+        self._rest = np.zeros(self._frame // 2, np.float32)  # so that a window's middle is that of its value
+        self._values = [np.zeros(0, np.float32)]
+
+    def update(self, track: AudioTrack) -> None:
+        """Take the next block of sound, which begins where the last one ended."""
+        if self._start is None:
+            self._start = track.start
+        self._heard += len(track.samples)
+        self._take(track.samples)
+
+    def finish(self) -> Envelope:
+        """The envelope. No sound can be taken afterwards."""
+        self._take(np.zeros(2 * self._frame, np.float32))
+        values = np.concatenate(self._values)[: math.ceil(self._heard / self._frame)]
+        return Envelope(values, self._rate / self._frame, self._start or 0.0)
+
+    def _take(self, samples: np.ndarray) -> None:
+        samples = np.concatenate([self._rest, samples])
+        count = max(len(samples) // self._frame - 1, 0)  # windows of two frames, one every frame
+        self._rest = samples[count * self._frame :].copy()
+        for first in range(0, count, ENVELOPE_RATE):
+            frames = samples[first * self._frame : (min(first + ENVELOPE_RATE, count) + 1) * self._frame]
+            windows = np.lib.stride_tricks.sliding_window_view(frames, 2 * self._frame)[:: self._frame]
+            spectrum = np.abs(np.fft.rfft(windows * self._window)[:, self._band])
+            power = 2 * np.square(spectrum).sum(axis=1) / (2 * self._frame) ** 2  # by Parseval
+            self._values.append(np.sqrt(power / 0.375).astype(np.float32))  # the window's own power is 3/8
+
+
+def seconds_of_speech(spans: Iterable[tuple[float, float]], start: float, end: float) -> float:
+    """How much of a window (s) is speech, in s.
+
+    >>> seconds_of_speech([(0.0, 1.0), (2.0, 3.0)], 0.5, 2.5)
+    1.0
+    """
+    return sum(max(min(end, stop) - max(start, begin), 0.0) for begin, stop in spans)
