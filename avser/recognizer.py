@@ -72,15 +72,21 @@ class Recognizer:
         """
         return self.run(path, self.check(read_options({"modality": modality, **options})), progress)
 
-    def run(self, path: str | Path, options: Options, progress: Progress | None = None) -> Result:
-        """As `predict`, with settings that `check` has passed."""
+    def run(
+        self,
+        path: str | Path,
+        options: Options,
+        progress: Progress | None = None,
+        info: MediaInfo | None = None,
+    ) -> Result:
+        """As `predict`, with settings that `check` has passed, and `info` if the file was probed already."""
         path = Path(path)
         if options.modality != "audio" and self.checkpoint.branches["face"].config.signal == "action_units":
             raise ModelError(
                 f"model {self.name!r} takes action units, which avser cannot measure in {path}; choose a model "
                 "that takes pictures, or measure it on tables of OpenFace by 'avser evaluate --corpus openface'"
             )
-        info = media.probe(path)
+        info = info or media.probe(path)
         faces, voice = self._perceive(path, info, options, progress or (lambda second: None))
         duration = max(faces.end if faces else 0.0, voice.end if voice else 0.0)
         if duration <= 0:
