@@ -46,12 +46,17 @@ _CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "o
 
 @dataclass(frozen=True)
 class Header:
-    """What reading needs besides the public facts: start of the container in s, and the streams' numbers."""
+    """What reading needs besides the public facts: start of the container in s, and the streams' numbers.
+
+    Attributes:
+        pixels: format of the video's pixels and, in brackets, range and colours, in ffmpeg's words.
+    """
 
     info: MediaInfo
     start: float
     audio: int | None
     video: int | None
+    pixels: str = ""
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -137,10 +142,13 @@ def _parse_header(path: Path, text: str) -> Header:
             audio = {"number": number, "audio_codec": codec, **_audio_facts(facts)}
         if kind == "Video" and not video:
             facts = _video_facts(facts, part)
-            video = {"number": number, "video_codec": codec, **facts} if facts else {}
+            pixels = re.search(r", ([a-z]\w*(\([^()]*\))?), \d+x\d+", line)
+            pixels = pixels[1] if pixels else ""
+            video = {"number": number, "pixels": pixels, "video_codec": codec, **facts} if facts else {}
     audio_number, video_number = audio.pop("number", None), video.pop("number", None)
+    pixels = video.pop("pixels", "")
     info = MediaInfo(path, seconds, bool(audio), bool(video), **audio, **video)
-    return Header(info, float(start[1]) if start else 0.0, audio_number, video_number)
+    return Header(info, float(start[1]) if start else 0.0, audio_number, video_number, pixels)
 
 
 def _audio_facts(facts: str) -> dict:
