@@ -58,8 +58,12 @@ def _options(
 @app.command()
 def predict(
     videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO…", help="Video or audio files, or folders of them.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIDEO]…",
+            help="Video or audio files, folders of them, patterns in quotes ('clips/**/*.mp4'), or @LIST.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
     formats: Annotated[str, typer.Option("-f", "--format", help="Formats to write, parted by commas.")] = "json",
     modality: Annotated[
@@ -71,18 +75,43 @@ def predict(
     smooth: Annotated[float, typer.Option(help="Smooth over so many seconds; 0: not at all.")] = 0.0,
     max_faces: Annotated[int, typer.Option(help="Follow so many people at the same time.")] = 8,
     min_face: Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")] = 24,
+    list_file: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="List with one path a line; - for standard input.")
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV", help="Table with column path, and if wanted output and settings (window, …) by file."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the files; 0: one a core.")] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out what is done already, by content and settings."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no tables and no progress.")] = False,
 ) -> None:
     """Find the emotions expressed in videos, as a table and as files."""
-    from avser import batch, console
+    if not (videos or list_file or manifest):
+        raise typer.BadParameter("name a VIDEO, or give --list or --manifest")
+    from avser import batch, progress
     from avser.options import Options
 
-    options = Options(modality, window, hop, smooth, max_faces, min_face)
-    job = batch.Job(videos, output, tuple(formats.split(",")), model, options)
-    summary = console.run(job, quiet)
+    job = batch.Job(
+        sources=videos or (),
+        output=output,
+        formats=tuple(name.strip() for name in formats.split(",")),
+        model=model,
+        options=Options(modality, window, hop, smooth, max_faces, min_face),
+        list_file=list_file,
+        manifest=manifest,
+        workers=workers,
+        resume=resume,
+    )
+    summary = progress.run(job, quiet)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if summary.failures:
+    if summary.failed:
         raise typer.Exit(FAILED)
 
 
