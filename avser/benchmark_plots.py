@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avser.contributions import BRANCHES, Study
-from avser.plots import BRANCHES as NAMES
-from avser.plots import blank, confusion, save
+from avser.figures import blank, save
+from avser.palette import BRANCHES as NAMES
+from avser.plots import confusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

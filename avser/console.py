@@ -1,75 +1,19 @@
-"""What the command line shows: tables, progress, reports. Tables go to stdout, all else to stderr."""
+"""What the command line shows of results and models."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from avser import batch, checkpoint
+from avser import checkpoint
+from avser.palette import colour
 from avser.results import Prediction, Result
-
-COLOURS = {
-    "neutral": "white",
-    "calm": "bright_cyan",
-    "happy": "yellow",
-    "sad": "blue",
-    "angry": "red",
-    "fearful": "magenta",
-    "disgust": "green",
-    "surprised": "cyan",
-    "contempt": "bright_black",
-    "bored": "bright_blue",
-    "anxious": "bright_magenta",
-    "excited": "bright_yellow",
-    "frustrated": "bright_red",
-    "guilt": "bright_green",
-}
-"""The same colour for an emotion everywhere."""
-
-
-def run(
-    job: batch.Job, quiet: bool = False, out: Console | None = None, err: Console | None = None
-) -> batch.Summary:
-    """Run a job with a progress bar, a table for each file, and a list of what failed."""
-    out, err = out or Console(), err or Console(stderr=True)
-    work = batch.Batch(job)
-    summary = batch.Summary(total=len(work))
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[at]}"))
-    hidden = quiet or not err.is_terminal  # else it would leave an empty line in a log file
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=hidden) as bar:
-        task = bar.add_task("starting", total=summary.total, at="")
-
-        def report(path: Path, second: float) -> None:
-            bar.update(task, description=path.name, at=f"{summary.done + 1}/{summary.total}  {second:.0f} s")
-
-        try:
-            for step in work.run(report):
-                bar.advance(task)
-                if step.error is not None:
-                    summary.failures.append(step.error)
-                    err.print(Text(f"avser: {step.error}"), soft_wrap=True)
-                    continue
-                summary.done += 1
-                if not quiet:
-                    print_result(step.result, out)
-                    for path in step.written:
-                        err.print(Text(f"written: {path}"), soft_wrap=True)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-    if summary.interrupted:
-        err.print(f"avser: interrupted; {summary.done} of {summary.total} files done, their results are kept")
-    elif summary.total > 1 and (summary.failures or not quiet):
-        failed = f", {len(summary.failures)} failed" if summary.failures else ""
-        err.print(f"{summary.done} of {summary.total} files done{failed}")
-    return summary
 
 
 def print_result(result: Result, out: Console) -> None:
@@ -96,7 +40,7 @@ def _cells(labels: Sequence[str], p: Prediction, time: str | None = None) -> lis
         return [Text(time), Text("–"), Text(""), Text(p.reason or "", style="dim"), Text("")]
     return [
         Text(time),
-        Text(p.label, style=f"bold {COLOURS.get(p.label, '')}"),
+        Text(p.label, style=f"bold {colour(p.label).terminal}"),
         Text(f"{p.confidence:.0%}"),
         *said,
     ]
@@ -108,7 +52,7 @@ def _said(labels: Sequence[str], p: Prediction, name: str) -> Text:
         return Text("–", style="dim")
     probs = p.modalities[name]
     best = int(np.argmax(probs))
-    text = Text(f"{labels[best]} {probs[best]:.0%}", style=COLOURS.get(labels[best], ""))
+    text = Text(f"{labels[best]} {probs[best]:.0%}", style=colour(labels[best]).terminal)
     return text.append(f" ×{p.weights[name]:.2f}", style="dim")
 
 

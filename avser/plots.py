@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avser import metrics
-from avser.files import replacing
+from avser.figures import blank, save
 from avser.logits import LogitTable
-from avser.types import ConfigError, DataError
+from avser.palette import BRANCHES, colour
+from avser.types import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,24 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
     from avser.explain import Explanation, SoundHeat
-
-COLOURS = {
-    "neutral": "#777777",
-    "calm": "#56b4e9",
-    "happy": "#f0e442",
-    "sad": "#0072b2",
-    "angry": "#d55e00",
-    "fearful": "#cc79a7",
-    "disgust": "#009e73",
-    "surprised": "#e69f00",
-    "contempt": "#999933",
-    "bored": "#332288",
-    "anxious": "#882255",
-    "excited": "#ddcc77",
-    "frustrated": "#aa4499",
-    "guilt": "#117733",
-}
-"""One colour an emotion, told apart by colour-blind people (Okabe and Ito 2008, two by Tol)."""
 
 CURVES = (
     {
@@ -83,7 +66,7 @@ def roc(path: Path, table: LogitTable, title: str) -> None:
             axes.plot(
                 [0, *alarms],
                 [0, *hits],
-                color=COLOURS.get(label),
+                color=colour(label).hex,
                 label=f"{label} {areas[index]:.3f}",
                 linewidth=1.4,
             )
@@ -112,11 +95,11 @@ def curves(path: Path, folder: Path, title: str) -> None:
         raise DataError(f"{folder}: holds no metrics.csv to draw; give the folder of a trained fold")
     figure, shown = _figure(7.6, 3.4, columns=2)
     for axes, what, lines in zip(shown, ("accuracy", "loss"), CURVES, strict=True):
-        for key, (label, colour, style) in lines.items():
+        for key, (label, shade, style) in lines.items():
             seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
             if seen:
                 values = [rows[epoch][key] for epoch in seen]
-                axes.plot([epoch + 1 for epoch in seen], values, style, color=colour, label=label, markersize=3)
+                axes.plot([epoch + 1 for epoch in seen], values, style, color=shade, label=label, markersize=3)
         axes.set(xlabel="epoch", ylabel=what)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
@@ -143,7 +126,7 @@ def activations(path: Path, features: np.ndarray, labels: Sequence[str], title: 
     figure, axes = _figure(6, 5)
     for label in dict.fromkeys(labels):
         chosen = np.array([name == label for name in labels])
-        axes.scatter(*places[chosen].T, s=10, color=COLOURS.get(label), label=label, alpha=0.8)
+        axes.scatter(*places[chosen].T, s=10, color=colour(label).hex, label=label, alpha=0.8)
     axes.set(xticks=[], yticks=[])
     axes.legend(fontsize=8)
     axes.set_title(title, fontsize=9)
@@ -175,7 +158,6 @@ def draw_run(folder: Path, table: LogitTable | None, title: str) -> None:
 
 HEAT, PITCHES = "inferno", (100, 250, 500, 1000, 2000, 4000, 7000)
 """Colours of heat, from dark violet to light yellow, which differ in lightness; frequencies on an axis, Hz."""
-BRANCHES = {"audio": ("voice", "#0072b2"), "face": ("face", "#e69f00"), "fused": ("fused", "#444444")}
 
 
 def explanation(path: Path, shown: Explanation) -> None:
@@ -236,9 +218,9 @@ def _draw_said(part: SubFigure, shown: Explanation) -> None:
     rows = np.arange(len(shown.labels))[::-1]
     thick = 0.8 / len(shown.said)
     for number, (name, probs) in enumerate(shown.said.items()):
-        label, colour = BRANCHES[name]
+        label, shade = BRANCHES[name]
         offset = 0.4 - (number + 0.5) * thick
-        axes.barh(rows + offset, probs, thick * 0.9, color=colour, label=label)
+        axes.barh(rows + offset, probs, thick * 0.9, color=shade, label=label)
     axes.set_yticks(rows, shown.labels, fontsize=9)
     for tick, label in zip(axes.get_yticklabels(), shown.labels, strict=True):
         tick.set_fontweight("bold" if label == shown.emotion else "normal")
@@ -256,25 +238,3 @@ def _percent(share: float) -> str:
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
     figure = blank(width, height)
     return figure, figure.subplots(1, columns)
-
-
-def blank(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, for `save`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f"pictures need matplotlib, which does not load ({error}): pip install 'avser[train]'"
-        ) from None
-    return Figure(figsize=(width, height), dpi=130, layout="constrained")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    try:
-        with replacing(Path(path)) as temporary:
-            figure.savefig(temporary, format="png")
-    except OSError as error:
-        raise DataError(
-            f"cannot write the picture {path} ({error.strerror or error}): choose another place"
-        ) from None

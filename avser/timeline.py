@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -58,37 +58,47 @@ def _filtered(values: np.ndarray, centres: np.ndarray, seconds: float) -> np.nda
 
 
 def segments(predictions: Iterable[Prediction]) -> list[Segment]:
-    """Stretches of constant emotion, by person and time.
-
-    Windows overlap; each moment belongs to the window of that person whose centre is nearest, so that a change
-    lies halfway between the centres of two windows. Where avser abstains there is no segment.
-    """
-    windows = list(predictions)
+    """Stretches of constant emotion, by person and time. Where avser abstains there is no segment."""
     found: list[Segment] = []
-    for places in _by_person(windows).values():
-        found += _segments_of([windows[i] for i in places])
+    for shares in moments(predictions).values():
+        found += _segments_of(shares)
     return found
 
 
-def _segments_of(windows: list[Prediction]) -> list[Segment]:
-    """Segments of one person's windows, which are in order of time."""
+def moments(predictions: Iterable[Prediction]) -> dict[int | None, list[tuple[float, float, Prediction]]]:
+    """Windows without their overlaps, by person, as (start, end, window) in order of time.
+
+    Each moment belongs to the window of that person whose centre is nearest, so that a change lies halfway between
+    the centres of two windows.
+    """
+    windows = list(predictions)
+    return {person: list(_shares([windows[i] for i in places])) for person, places in _by_person(windows).items()}
+
+
+def _shares(windows: list[Prediction]) -> Iterator[tuple[float, float, Prediction]]:
+    """The share of time of each of one person's windows, which are in order of time."""
     centres = [(w.start + w.end) / 2 for w in windows]
-    stretches = []  # (start, end, window)
     for i, window in enumerate(windows):
         start, end = window.start, window.end
         if i and windows[i - 1].end > start:
             start = max(start, (centres[i - 1] + centres[i]) / 2)
         if i + 1 < len(windows) and windows[i + 1].start < end:
             end = min(end, (centres[i] + centres[i + 1]) / 2)
-        if window.label is not None and end > start:
-            stretches.append((start, end, window))
+        if end > start:
+            yield start, end, window
+
+
+def _segments_of(shares: list[tuple[float, float, Prediction]]) -> list[Segment]:
+    """Segments of one person's moments."""
     merged: list[list[tuple[float, float, Prediction]]] = []
-    for stretch in stretches:
+    for start, end, window in shares:
+        if window.label is None:
+            continue
         last = merged[-1][-1] if merged else None
-        if last is not None and last[2].label == stretch[2].label and stretch[0] - last[1] <= MERGE_GAP:
-            merged[-1].append(stretch)
+        if last is not None and last[2].label == window.label and start - last[1] <= MERGE_GAP:
+            merged[-1].append((start, end, window))
         else:
-            merged.append([stretch])
+            merged.append([(start, end, window)])
     return [_joined(run) for run in merged]
 
 

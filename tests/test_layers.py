@@ -17,14 +17,16 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types options results labels settings signals config members torchlibs",
+        "errors files types options results labels palette settings signals config members torchlibs",
         "paths processes probe media features pictures handcrafted embeddings inputs units faces tracking metrics "
-        "logits subjects folds splits windows models evidence gradcam fingerprints",
+        "naming manifests sources logits subjects folds splits windows timeline models evidence gradcam "
+        "fingerprints figures",
         "checkpoint writers datasets bundles yamnet_import",
-        "branches timeline deciding story recognizer batch caching data augment copies explain prints twins",
+        "branches deciding story recognizer caching journal tally tasks workers batch data augment "
+        "copies explain prints twins",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training fused_config fused_clips joint fused_training",
-        "benchmark ensembling plots sweeps published reports fusion_reports console split_sources audit "
+        "benchmark ensembling plots sweeps published reports fusion_reports console progress split_sources audit "
         "audit_reports resampling contributions missing_modality degradation kept_parts takes robustness "
         "benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
         "benchmark_page benchmark_report training_reports",
@@ -34,8 +36,8 @@ LAYERS = tuple(
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-TRAINING = "torchlibs subjects folds splits datasets caching data augment copies handcrafted"
-PREDICTION = {*sum(LAYERS[:4], ()), "console"} - set(TRAINING.split())
+TRAINING = "torchlibs subjects folds splits datasets caching data augment copies handcrafted figures"
+PREDICTION = {*sum(LAYERS[:4], ()), "console", "progress"} - set(TRAINING.split())
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 

@@ -12,7 +12,6 @@ if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("pictures need the extra train", allow_module_level=True)
 
 from avser import plots
-from avser.labels import EMOTIONS
 from avser.logits import LogitTable
 from avser.types import DataError
 
@@ -74,7 +73,3 @@ def test_a_place_that_cannot_be_written(table, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot write"):
         plots.roc(tmp_path / "file" / "roc.png", table, "nowhere")
-
-
-def test_emotions_of_corpora_have_colours():
-    assert set(EMOTIONS) == set(plots.COLOURS)
