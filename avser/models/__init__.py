@@ -101,12 +101,14 @@ class FaceBranch(nn.Module):
         A frame's attention is what its logits have in common, which no softmax sees: so the logits of frames are
         all that is kept of them to pool them later.
         """
-        views = [faces, faces.flip(-1)] if self.mirror and not self.training else [faces]
-        features = [self.backbone.encode(view).float() for view in views]
-        logits = sum(self.head(x) for x in features) / len(views)
-        if self.attend is None:
-            return logits
-        return logits.log_softmax(-1) + sum(self.attend(x) for x in features) / len(views)
+        count, mirrored = len(faces), self.mirror and not self.training
+        features = self.backbone.encode(torch.cat([faces, faces.flip(-1)]) if mirrored else faces).float()
+
+        def both(x: torch.Tensor) -> torch.Tensor:
+            return (x[:count] + x[count:]) / 2 if mirrored else x
+
+        logits = both(self.head(features))
+        return logits if self.attend is None else logits.log_softmax(-1) + both(self.attend(features))
 
     def pool(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits of frames (B, N, C) to logits of windows (B, C); a masked frame has no say."""
