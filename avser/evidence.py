@@ -21,7 +21,7 @@ FRAME = 0.02
 QUIET = 0.1
 """Share of the frames, the quietest, that tells the level of the noise (cf. Martin 2001, Noise power spectral
 density estimation based on optimal smoothing and minimum statistics)."""
-ABOVE, BELOW = 6.0, 35.0
+ABOVE, BELOW = 3.0, 35.0
 """Speech lies so far above the noise and less than so far below the loudest frame, dB."""
 SNR = (-20.0, 60.0)
 """Least and greatest ratio of signal to noise that is told, dB."""
