@@ -186,7 +186,7 @@ class Process:
     @property
     def short_of_memory(self) -> bool:
         """Whether ffmpeg said so."""
-        return any("Cannot allocate memory" in m for m in self.messages)
+        return any(re.search(r"Cannot allocate memory|pthread_create\(\) failed", m) for m in self.messages)
 
     def _read_messages(self) -> None:
         while line := self.process.stderr.readline(MAX_LINE):

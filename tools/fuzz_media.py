@@ -122,27 +122,33 @@ def _predict(model, path: Path) -> None:
     json.dumps(result.to_dict())
 
 
-def left_behind(folder: Path, before: tuple[int, int]) -> str:
+@dataclass(frozen=True)
+class Held:
+    """What this process has at a moment: its children, how many open files (0 where unknown), and threads."""
+
+    children: frozenset[str]
+    handles: int
+    threads: int
+
+    @classmethod
+    def now(cls) -> Held:
+        children, handles = Path(f"/proc/self/task/{os.getpid()}/children"), Path("/proc/self/fd")
+        return cls(
+            frozenset(children.read_text().split() if children.exists() else ()),
+            sum(1 for _ in handles.iterdir()) if handles.exists() else 0,
+            threading.active_count(),
+        )
+
+
+def left_behind(folder: Path, before: Held) -> str:
     """What a round left: processes, open files, threads, files in its folder; empty if nothing."""
-    if children := _children():
-        return f"processes {children}"
-    handles, threads = _held()
-    if handles > before[0] or threads > before[1]:
-        return f"open files {before[0]} → {handles}, threads {before[1]} → {threads}"
+    now = Held.now()
+    if new := now.children - before.children:
+        return f"processes {sorted(new)}"
+    if now.handles > before.handles or now.threads > before.threads:
+        return f"open files {before.handles} → {now.handles}, threads {before.threads} → {now.threads}"
     names = sorted(p.name for p in folder.iterdir())
     return "" if len(names) <= 1 else f"files {names}"
-
-
-def _children() -> list[str]:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return []
-
-
-def _held() -> tuple[int, int]:
-    """Open files (0 where the system does not tell) and threads of this process."""
-    handles = Path("/proc/self/fd")
-    return sum(1 for _ in handles.iterdir()) if handles.exists() else 0, threading.active_count()
 
 
 def work(pipe, samples: list[Path], seed: int, predict: bool) -> None:
@@ -158,7 +164,7 @@ def work(pipe, samples: list[Path], seed: int, predict: bool) -> None:
         folder = Path(name)
         with contextlib.suppress(AvserError):
             media.probe(samples[0])
-        before = _held()
+        before = Held.now()
         pipe.send("ready")
         for number in iter(pipe.recv, None):
             data, suffix, _ = damaged(samples, seed, number)
