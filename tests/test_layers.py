@@ -17,7 +17,7 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types options results labels palette settings signals config members torchlibs",
+        "errors files types options results labels palette settings signals config members torchlibs wording",
         "paths processes probe media features pictures handcrafted embeddings inputs units faces tracking metrics "
         "naming manifests sources logits subjects folds splits windows timeline models evidence gradcam "
         "fingerprints figures",
