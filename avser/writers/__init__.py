@@ -14,15 +14,16 @@ A format that needs a library of an extra names both; the library is imported in
 from __future__ import annotations
 
 import importlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from avser.files import replacing
 from avser.results import Result
 from avser.types import AvserError, ConfigError, MissingExtraError
-from avser.writers.tables import write_csv, write_json
+from avser.writers.annotations import write_textgrid
+from avser.writers.subtitles import write_srt, write_vtt
+from avser.writers.tables import write_csv, write_json, write_parquet
 
 Progress = Callable[[float], None]
 
@@ -111,32 +112,11 @@ def _require(name: str, writer: Writer) -> None:
         ) from None
 
 
-def output_stems(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Where each result goes below the output folder, without the format's suffix; no two alike.
-
-    A file found in a given folder keeps its place below it. A name that several files share gets the media suffix,
-    and a number if that is not enough.
-
-    Args:
-        sources: pairs (what was given, file found there).
-    """
-    wanted = [
-        path.relative_to(given).with_suffix("") if given != path else Path(path.stem) for given, path in sources
-    ]
-    shared = Counter(str(stem).lower() for stem in wanted)
-    taken: set[str] = set()
-    stems = []
-    for (_, path), stem in zip(sources, wanted, strict=True):
-        name = stem.name if shared[str(stem).lower()] == 1 else stem.name + path.suffix
-        final, number = stem.with_name(name), 2
-        while str(final).lower() in taken:
-            final, number = stem.with_name(f"{name}-{number}"), number + 1
-        taken.add(str(final).lower())
-        stems.append(final)
-    return stems
-
-
 WRITERS: dict[str, Writer] = {
     "json": Writer(write_json),
     "csv": Writer(write_csv),
+    "parquet": Writer(write_parquet, binary=True, library="pyarrow", extra="parquet"),
+    "srt": Writer(write_srt),
+    "vtt": Writer(write_vtt),
+    "textgrid": Writer(write_textgrid, binary=True, library="praatio", extra="textgrid"),
 }

@@ -1,13 +1,17 @@
-"""Results as JSON and as tables: one row a window and person."""
+"""Results as JSON, and as tables with one row a window and person: CSV and Parquet, of the same columns."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
-from avser.results import Prediction, Result
+from avser.results import RESULT_SCHEMA_VERSION, Prediction, Result
+
+MODALITIES = ("audio", "face")
 
 
 def write_json(result: Result, file: TextIO) -> None:
@@ -17,39 +21,91 @@ def write_json(result: Result, file: TextIO) -> None:
 
 
 def write_csv(result: Result, file: TextIO) -> None:
-    """One row a window and person: start, end, person, label, confidence, reason, weights, and every probability.
-
-    Columns of probabilities are `fused_happy`, `audio_happy`, `face_happy` and so on; empty where absent.
-    """
-    modalities = ("audio", "face")
+    """One row a window and person; a cell is empty where there is nothing to say."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [
-            *("file", "start", "end", "person", "label", "confidence", "face_frames"),
-            *("speech", "speaking", "reason", "note"),
-            *(f"{name}_weight" for name in modalities),
-            *(f"{name}_{label}" for name in ("fused", *modalities) for label in result.labels),
-        ]
-    )
+    table = columns(result)
+    writer.writerow([column.name for column in table])
     for p in result.predictions:
-        writer.writerow([str(result.path), *_row(p, modalities, len(result.labels))])
+        writer.writerow([column.cell(p) for column in table])
 
 
-def _row(p: Prediction, modalities: Sequence[str], classes: int) -> list[object]:
-    def cells(probs) -> list[str]:
-        return [""] * classes if probs is None else [f"{x:.4f}" for x in probs]
+def write_parquet(result: Result, path: Path, progress: Callable[[float], None]) -> None:
+    """The same rows with typed columns, not rounded; null where there is nothing to say.
 
+    The table's metadata hold the model (`avser.model`, `avser.model_version`), the version of the schema
+    (`avser.schema`), and as `avser.result` all else that the JSON says of the file.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {"text": pa.string(), "time": pa.float64(), "share": pa.float32(), "count": pa.int32()}
+    rest = {key: value for key, value in result.to_dict().items() if key != "predictions"}
+    facts = {
+        "avser.schema": str(RESULT_SCHEMA_VERSION),
+        "avser.model": result.model,
+        "avser.model_version": result.model_version,
+        "avser.result": json.dumps(rest),
+    }
+    table = columns(result)
+    schema = pa.schema([(column.name, types[column.kind]) for column in table], metadata=facts)
+    values = [[column.value(p) for p in result.predictions] for column in table]
+    parquet.write_table(pa.table(values, schema=schema), path, compression="zstd")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        kind: text, time (s), share (0 to 1) or count.
+        value: what it says of a window; None where it says nothing.
+    """
+
+    name: str
+    kind: str
+    value: Callable[[Prediction], object]
+
+    def cell(self, p: Prediction) -> str:
+        """The value as text: times to the millisecond, shares to four digits."""
+        value = self.value(p)
+        if value is None:
+            return ""
+        return f"{value:.{DIGITS[self.kind]}f}" if self.kind in DIGITS else str(value)
+
+
+DIGITS = {"time": 3, "share": 4}
+
+
+def columns(result: Result) -> list[Column]:
+    """The columns of a result's table.
+
+    Probabilities are `fused_happy`, `audio_happy`, `face_happy` and so on, those of the modalities before their
+    weights `audio_weight` and `face_weight` are applied.
+    """
+    # a file's name may hold bytes that are no text
+    name = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
     return [
-        f"{p.start:.3f}",
-        f"{p.end:.3f}",
-        "" if p.person is None else p.person,
-        p.label or "",
-        "" if p.confidence is None else f"{p.confidence:.4f}",
-        p.face_frames,
-        *("" if share is None else f"{share:.4f}" for share in (p.speech, p.speaking)),
-        p.reason or "",
-        p.note or "",
-        *(f"{p.weights[name]:.4f}" if name in p.weights else "" for name in modalities),
-        *cells(p.probs),
-        *(cell for name in modalities for cell in cells(p.modalities.get(name))),
+        Column("file", "text", lambda p: name),
+        Column("start", "time", lambda p: p.start),
+        Column("end", "time", lambda p: p.end),
+        Column("person", "count", lambda p: p.person),
+        Column("label", "text", lambda p: p.label),
+        Column("category", "text", lambda p: p.category),
+        Column("confidence", "share", lambda p: p.confidence),
+        Column("face_frames", "count", lambda p: p.face_frames),
+        Column("speech", "share", lambda p: p.speech),
+        Column("speaking", "share", lambda p: p.speaking),
+        Column("reason", "text", lambda p: p.reason),
+        Column("note", "text", lambda p: p.note),
+        *(Column(f"{of}_weight", "share", lambda p, of=of: p.weights.get(of)) for of in MODALITIES),
+        *(_prob("fused", i, label) for i, label in enumerate(result.labels)),
+        *(_prob(of, i, label) for of in MODALITIES for i, label in enumerate(result.labels)),
     ]
+
+
+def _prob(of: str, index: int, label: str) -> Column:
+    def value(p: Prediction) -> float | None:
+        probs = p.probs if of == "fused" else p.modalities.get(of)
+        return None if probs is None else float(probs[index])
+
+    return Column(f"{of}_{label}", "share", value)

@@ -1,0 +1,63 @@
+"""People, shares and times in words, the same wherever avser writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from avser.palette import BRANCHES
+
+
+def person_name(person: int | None) -> str:
+    """What a person is called; None is a voice without a face.
+
+    >>> person_name(0), person_name(None)
+    ('Person 1', 'Voice')
+    """
+    return "Voice" if person is None else f"Person {person + 1}"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1.
+
+    >>> percent(0.816)
+    '82 %'
+    """
+    return f"{100 * share:.0f} %"
+
+
+def clock(seconds: float) -> str:
+    """A time, to the tenth of a second.
+
+    >>> clock(3.04), clock(3599.96)
+    ('0:03.0', '1:00:00.0')
+    """
+    tenths = round(max(0.0, seconds) * 10)
+    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
+    ahead = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{ahead}:{rest // 10:02d}.{rest % 10}"
+
+
+def line(text: str) -> str:
+    """Text on one line.
+
+    >>> line("two\\n lines")
+    'two lines'
+    """
+    return " ".join(text.split())
+
+
+def weights(shares: Mapping[str, float]) -> str:
+    """What each modality weighs.
+
+    >>> weights({"audio": 0.6, "face": 0.4})
+    'voice 60 %, face 40 %'
+    """
+    return ", ".join(f"{BRANCHES[name][0]} {percent(share)}" for name, share in shares.items())
+
+
+def likeliest(labels: tuple[str, ...], probs: np.ndarray) -> str:
+    """The most probable emotion of a distribution (C,), and how probable it is."""
+    best = int(np.argmax(probs))
+    return f"{labels[best]} {percent(float(probs[best]))}"
