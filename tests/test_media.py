@@ -62,7 +62,7 @@ CLIPS = {
     "flv late sound": {"name": "clip.flv", "video": ("flv",), "audio": ("aac",), "audio_delay": 0.5},
     "mpeg1": {"name": "clip.mpg", "video": ("mpeg1video",), "audio": ("mp2",)},
     "mpeg1 late sound": {"name": "clip.mpg", "video": ("mpeg1video",), "audio": ("mp2",), "audio_delay": 0.5},
-    "mpeg1 late picture": {"name": "clip.mpg", "video": ("mpeg1video",), "audio": ("mp2",), "video_delay": 0.5},
+    "mpeg1 late picture": {"name": "clip.mpg", "video": ("mpeg1video",), "audio": ("mp2",), "video_delay": 0.52},
     "transport stream": {
         "name": "clip.ts",
         "fps": NTSC,
