@@ -90,7 +90,7 @@ def by_speaker(clips: Iterable[Clip]) -> dict[tuple[str, str], dict[str, list[Cl
 
 
 def choose_speakers(speakers: dict, count: int, rng: np.random.Generator) -> list[Person]:
-    """Chimeric subjects S01, S02… of speakers taken by chance, from each corpus in proportion to its size."""
+    """Chimeric subjects S01, S02… of speakers taken by chance."""
     names = sorted(speakers)
     if len(names) < count:
         sys.exit(f"{count} subjects need as many speakers, and there are {len(names)}: lower --subjects")
@@ -218,8 +218,10 @@ def main() -> None:
         sys.exit(f"{args.out}: is not empty; name a new folder")
     rng = np.random.default_rng(args.seed)
     try:
-        people = choose_speakers(by_speaker(scan(args.voices, ("ravdess", "emodb"))), args.subjects, rng)
-        deal_faces(people, scan(args.faces, ("ckplus", "fer2013")), args.clips, rng)
+        voices = scan(args.voices, ("ravdess", "emodb"))
+        faces = scan(args.faces, ("ckplus", "fer2013"))
+        people = choose_speakers(by_speaker(voices), args.subjects, rng)
+        deal_faces(people, faces, args.clips, rng)
         rows = build(args.out, people, args.clips, rng)
     except AvserError as error:
         sys.exit(f"make_chimeric: {error}")
