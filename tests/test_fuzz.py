@@ -27,7 +27,7 @@ SAMPLES = {
 }
 """Names of the small files, with the encoders of picture and sound."""
 
-ROUNDS = 220
+ROUNDS = 300
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -29,11 +30,12 @@ EVERY = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """One prediction: the file's length and the time that it took in s, peaks of memory in MiB."""
+    """One prediction: the file's length, the time and the CPU time that it took in s, peaks of memory in MiB."""
 
     sample: str
     length: float
     seconds: float
+    cpu_seconds: float
     seconds_per_second: float
     python_mib: float
     ffmpeg_mib: float
@@ -56,7 +58,7 @@ def measure(sample: Path, length: float, options: list[str]) -> Measured:
         path = looped(sample, length, Path(name))
         real = media.probe(path).duration
         command = [sys.executable, "-c", "from avser.cli import main; main()", "predict", str(path), "-o", name]
-        start = time.monotonic()
+        start, before = time.monotonic(), os.times()
         process = subprocess.Popen([*command, *options], stdout=said, stderr=said)
         peaks = {"python": 0, "ffmpeg": 0}
         while process.poll() is None:
@@ -64,7 +66,8 @@ def measure(sample: Path, length: float, options: list[str]) -> Measured:
                 what = "ffmpeg" if "ffmpeg" in called(pid) else "python"
                 peaks[what] = max(peaks[what], peak(pid))
             time.sleep(EVERY)
-        seconds = time.monotonic() - start
+        seconds, after = time.monotonic() - start, os.times()
+        cpu = sum(after[2:4]) - sum(before[2:4])  # of children that have ended, and of theirs
         if process.returncode:
             said.seek(0)
             sys.exit(f"avser predict failed: {said.read().strip()}")
@@ -72,6 +75,7 @@ def measure(sample: Path, length: float, options: list[str]) -> Measured:
         sample.name,
         round(real, 1),
         round(seconds, 1),
+        round(cpu, 1),
         round(seconds / real, 4),
         round(peaks["python"] / 1024, 1),
         round(peaks["ffmpeg"] / 1024, 1),

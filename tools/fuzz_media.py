@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -153,6 +154,7 @@ def left_behind(folder: Path, before: Held) -> str:
 
 def work(pipe, samples: list[Path], seed: int, predict: bool) -> None:
     """The worker: does the rounds that it is told by their numbers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that counts
     logging.disable()
     model = None
     if predict:
@@ -219,7 +221,7 @@ def fuzz(
     predict=False,
     keep: Path | None = None,
 ) -> list[Round]:
-    """Do rounds until they or the seconds are over; what fails is kept in a folder."""
+    """Do rounds until they or the seconds are over, or Ctrl-C; what fails is kept in a folder."""
     os.environ.setdefault("AVSER_STALL_LIMIT", STALL_LIMIT)
     rounds: list[Round] = []
     worker = Worker(samples, seed, predict)
@@ -239,6 +241,8 @@ def fuzz(
                     keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"{seed}-{number}{suffix}").write_bytes(data)
                     (keep / f"{seed}-{number}.txt").write_text(f"{how}\n{outcome}\n")
+    except KeyboardInterrupt:
+        pass
     finally:
         worker.end()
     return rounds
