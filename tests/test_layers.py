@@ -21,7 +21,7 @@ LAYERS = tuple(
         "paths processes probe media features pictures handcrafted embeddings inputs units faces tracking metrics "
         "naming manifests sources logits subjects folds splits windows timeline models evidence gradcam "
         "fingerprints figures",
-        "checkpoint writers datasets bundles yamnet_import",
+        "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching journal tally tasks workers batch data augment "
         "copies explain prints twins",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",

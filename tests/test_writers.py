@@ -108,13 +108,13 @@ def test_dict_survives_json():
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_format_writes(tmp_path, name):
+def test_every_format_writes(tmp_path, video_only, name):
     try:
         writers.check([name])
     except MissingExtraError as error:
         pytest.skip(str(error))
     target = tmp_path / "new" / "folder" / f"x.{name.upper()}"
-    assert avser.write(make_result(), str(target)) == target
+    assert avser.write(make_result(str(video_only)), str(target)) == target
     assert target.stat().st_size > 0
     assert left_in(target.parent) == [target.name]
 

@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from avser.annotated_video import write_mp4
 from avser.files import replacing
 from avser.results import Result
 from avser.types import AvserError, ConfigError, MissingExtraError
 from avser.writers.annotations import write_textgrid
+from avser.writers.plot import write_png
 from avser.writers.subtitles import write_srt, write_vtt
 from avser.writers.tables import write_csv, write_json, write_parquet
 
@@ -118,5 +120,7 @@ WRITERS: dict[str, Writer] = {
     "parquet": Writer(write_parquet, binary=True, library="pyarrow", extra="parquet"),
     "srt": Writer(write_srt),
     "vtt": Writer(write_vtt),
+    "mp4": Writer(write_mp4, binary=True),
+    "png": Writer(write_png, binary=True, library="matplotlib", extra="plots"),
     "textgrid": Writer(write_textgrid, binary=True, library="praatio", extra="textgrid"),
 }
