@@ -17,7 +17,7 @@ from avser.checkpoint import Branch
 from avser.faces import FaceDetector
 from avser.results import Sightings
 from avser.tracking import FaceFollower, FaceSample
-from avser.types import MediaInfo
+from avser.types import Frame, MediaInfo
 from avser.windows import audio_windows
 
 LOOK_HEIGHT = 720
@@ -111,53 +111,87 @@ def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dic
     return logits
 
 
+class Watcher:
+    """What each followed face says, frame by frame; of a file, or of what a camera sees.
+
+    Args:
+        branch: the face branch.
+        detector: finds the faces.
+        height: of the full picture, px, to which boxes are scaled; None for that of the frames.
+    """
+
+    def __init__(self, branch: Branch, detector: FaceDetector, height: int | None = None) -> None:
+        self._branch, self._height, self._scale = branch, height, 1.0
+        self._follower = FaceFollower(branch.config.face.size, detector)
+        self._rows: list[FaceSample] = []
+        self._clearest: dict[int, FaceSample] = {}
+        self._waiting: list[np.ndarray] = []  # crops of the last rows, which the network has not seen
+        self._logits: list[np.ndarray] = []
+
+    def update(self, frame: Frame) -> None:
+        """Look at the next frame."""
+        if self._height is not None:
+            self._scale = self._height / frame.image.shape[0]
+        sample = self._follower.update(frame)
+        if sample is None:
+            return
+        self._waiting.append(sample.crop)
+        if sample.track not in self._clearest or sample.score > self._clearest[sample.track].score:
+            self._clearest[sample.track] = sample
+        self._rows.append(dataclasses.replace(sample, crop=None))
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Have the network look at what waits for it."""
+        if self._waiting:
+            faces = torch.from_numpy(np.stack(self._waiting)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
+            self._logits.extend(self._branch.network.frames(faces).double().numpy())
+            self._waiting.clear()
+
+    def forget(self, before: float) -> None:
+        """Drop all that was seen before a time, s."""
+        self.flush()
+        first = next((i for i, row in enumerate(self._rows) if row.time >= before), len(self._rows))
+        del self._rows[:first], self._logits[:first]
+        people = {row.track for row in self._rows}
+        self._clearest = {person: sample for person, sample in self._clearest.items() if person in people}
+
+    def faces(self, end: float) -> Faces:
+        """All that was seen, up to the `end` of the video, s."""
+        self.flush()
+        rows = self._rows
+        sightings = Sightings(
+            np.array([row.time for row in rows]),
+            np.array([row.track for row in rows], int),
+            np.array([row.box for row in rows], np.float32).reshape(-1, 4) * self._scale,
+            np.array([row.score for row in rows], np.float32),
+        )
+        return Faces(
+            sightings,
+            np.stack(self._logits) if self._logits else np.zeros((0, len(self._branch.labels))),
+            end,
+            _spans(sightings),
+            {person: sample.crop for person, sample in self._clearest.items()},
+        )
+
+
 def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
-    rows: list[FaceSample] = []
-    clearest: dict[int, FaceSample] = {}
-    waiting, logits = [], []
-    end, scale = 0.0, 1.0
-
-    def flush() -> None:
-        if waiting:
-            faces = torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
-            logits.append(branch.network.frames(faces).double().numpy())
-            waiting.clear()
-
-    if info.has_video:
-        params = branch.config.face
-        # a stream that is announced, but empty, shows no face
-        with FaceDetector() as detector, contextlib.suppress(media.NoStreamError):
-            follower = FaceFollower(params.size, detector)
-            for frame in media.iter_frames(path, fps=params.fps, height=LOOK_HEIGHT):
-                end = frame.time
-                report(frame.time)
-                scale = info.height / frame.image.shape[0]
-                sample = follower.update(frame)
-                if sample is None:
-                    continue
-                waiting.append(sample.crop)
-                if sample.track not in clearest or sample.score > clearest[sample.track].score:
-                    clearest[sample.track] = sample
-                rows.append(dataclasses.replace(sample, crop=None))
-                if len(waiting) >= BATCH:
-                    flush()
-        flush()
-        # the last picture is shown until the end of the stream, which the header tells best
-        end = max(end + float(1 / info.fps) if info.fps else end, 0.0 if info.has_audio else info.duration or 0.0)
-    sightings = Sightings(
-        np.array([row.time for row in rows]),
-        np.array([row.track for row in rows], int),
-        np.array([row.box for row in rows], np.float32).reshape(-1, 4) * scale,
-        np.array([row.score for row in rows], np.float32),
-    )
-    return Faces(
-        sightings,
-        np.concatenate(logits) if logits else np.zeros((0, len(branch.labels))),
-        end,
-        _spans(sightings),
-        {person: sample.crop for person, sample in clearest.items()},
-    )
+    end = 0.0
+    # a stream that is announced, but empty, shows no face
+    with FaceDetector() as detector:
+        watcher = Watcher(branch, detector, info.height)
+        if info.has_video:
+            with contextlib.suppress(media.NoStreamError):
+                for frame in media.iter_frames(path, fps=branch.config.face.fps, height=LOOK_HEIGHT):
+                    end = frame.time
+                    report(frame.time)
+                    watcher.update(frame)
+            # the last picture is shown until the end of the stream, which the header tells best
+            shown = end + float(1 / info.fps) if info.fps else end
+            end = max(shown, 0.0 if info.has_audio else info.duration or 0.0)
+        return watcher.faces(end)
 
 
 def _spans(sightings: Sightings) -> dict[int, tuple[tuple[float, float], ...]]:
