@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avser.options import Options
 from avser.palette import BRANCHES
 
 
@@ -48,6 +49,16 @@ def line(text: str) -> str:
     return " ".join(text.split())
 
 
+def printable(text: str) -> str:
+    """Text on one line, with what no screen can show (control characters, bytes that are no text) spelt out.
+
+    >>> printable("caf\\udce9\\x07.mp4")
+    'caf\\\\udce9\\\\x07.mp4'
+    """
+    kept = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line(text))
+    return "".join(kept)
+
+
 def weights(shares: Mapping[str, float]) -> str:
     """What each modality weighs.
 
@@ -61,3 +72,13 @@ def likeliest(labels: tuple[str, ...], probs: np.ndarray) -> str:
     """The most probable emotion of a distribution (C,), and how probable it is."""
     best = int(np.argmax(probs))
     return f"{labels[best]} {percent(float(probs[best]))}"
+
+
+def settings_words(options: Options) -> str:
+    """The settings that decide how fine a timeline is.
+
+    >>> settings_words(Options(smooth=2.0))
+    'windows of 3 s, one every 1 s, smoothed over 2 s'
+    """
+    smoothed = f", smoothed over {options.smooth:g} s" if options.smooth else ""
+    return f"windows of {options.window:g} s, one every {options.hop:g} s{smoothed}"
