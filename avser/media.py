@@ -289,5 +289,6 @@ def _seconds(value: float) -> str:
 
 
 def _clean(message: str) -> str:
-    """A message of ffmpeg without the address of the part that says it."""
-    return re.sub(r"^(\[[^]]*\] *)+", "", message).strip().rstrip(".")
+    """A message of ffmpeg without the address of the part that says it, fit for one line."""
+    text = re.sub(r"^(\[[^]]*\] *)+", "", message).strip().rstrip(".")
+    return show(text if len(text) < 200 else f"{text[:200]} …")
