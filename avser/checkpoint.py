@@ -43,11 +43,12 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Branch:
-    """A trained branch with what describes it."""
+    """A trained branch with what describes it; `path` of the file it was loaded from, if it was."""
 
     network: AudioBranch | FaceBranch
     config: Config
     meta: dict
+    path: Path | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -200,4 +201,4 @@ def _branch(meta: dict, tensors: dict[str, torch.Tensor], path: Path) -> Branch:
     if tuple(meta["labels"]) != label_set(config.labels):
         raise ValueError(f"its labels are not those of {config.labels}")
     network.load_state_dict(tensors)
-    return Branch(network.eval(), config, meta)
+    return Branch(network.eval(), config, meta, path)

@@ -253,6 +253,24 @@ def explain(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or a model file.")] = "av-base",
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("model.onnx"),
+    what: Annotated[
+        str | None, typer.Option(help="audio, face, pool, fusion or whole; by default all that the model is.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="With convolutions in 8-bit integers.")] = False,
+    calibrate: Annotated[str | None, typer.Option(help="Corpus for --int8, by the name of its reader.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of that corpus.")] = None,
+) -> None:
+    """Write a model, or a part of it, as an ONNX graph that other engines run."""
+    from avser import onnx_int8
+
+    onnx_int8.export_file(model, output, what, int8, calibrate, root)
+    typer.echo(f"written: {output}")
+
+
+@app.command()
 def import_yamnet(
     source: Annotated[
         Path,

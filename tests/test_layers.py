@@ -23,7 +23,7 @@ LAYERS = tuple(
         "fingerprints figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching journal tally tasks workers batch data augment "
-        "copies explain prints twins",
+        "copies explain prints twins onnx_graphs onnx_export onnx_int8 runtime",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training fused_config fused_clips joint fused_training",
         "benchmark ensembling plots sweeps published reports fusion_reports console progress split_sources audit "

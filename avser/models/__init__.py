@@ -101,7 +101,7 @@ class FaceBranch(nn.Module):
         A frame's attention is what its logits have in common, which no softmax sees: so the logits of frames are
         all that is kept of them to pool them later.
         """
-        count, mirrored = len(faces), self.mirror and not self.training
+        count, mirrored = faces.shape[0], self.mirror and not self.training
         features = self.backbone.encode(torch.cat([faces, faces.flip(-1)]) if mirrored else faces).float()
 
         def both(x: torch.Tensor) -> torch.Tensor:

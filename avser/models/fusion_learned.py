@@ -73,7 +73,7 @@ class Network:
 
     def __call__(self, logs: Mapping[str, torch.Tensor], evidence: Evidence) -> torch.Tensor:
         """Scores (B, C) as log-probabilities; NaN in rows where an input is not known or not given."""
-        rows = len(next(iter(logs.values())))
+        rows = next(iter(logs.values())).shape[0]
         values = gather(self.inputs, logs, evidence)
         if values is None:
             return torch.full((rows, len(self.layers[-1][1])), torch.nan, dtype=torch.float64)

@@ -190,7 +190,7 @@ class AlexNet3d(nn.Module):
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         x = add_deltas(mel)  # (B, 3, M, T)
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[3], device=x.device)
+            lengths = torch.full((x.shape[0],), x.shape[3], device=x.device)
         lengths = lengths.to(x.device)
         x = _silence(x, lengths)
         missing = [torch.sym_max(0, self.SHORTEST - size) for size in x.shape[2:]]

@@ -37,7 +37,7 @@ class Statistics(nn.Module, abc.ABC):
         """The statistics as they are, (B, D)."""
         mel = mel.float().squeeze(1)  # (B, M, T)
         if lengths is None:
-            lengths = torch.full((len(mel),), mel.shape[2], device=mel.device)
+            lengths = torch.full((mel.shape[0],), mel.shape[2], device=mel.device)
         ends = lengths.clamp(1, mel.shape[2])[:, None]  # (B, 1)
         if torch.compiler.is_compiling():  # an exported graph takes the batch as it is
             return self.statistics(mel, ends)

@@ -44,7 +44,7 @@ def patches(mel: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[tor
         could have each clip has, (B, P).
     """
     if lengths is None:
-        lengths = torch.full((len(mel),), mel.shape[3], device=mel.device)
+        lengths = torch.full((mel.shape[0],), mel.shape[3], device=mel.device)
     counts = 1 + torch.div((lengths - PATCH).clamp(min=0) + HOP - 1, HOP, rounding_mode="floor")  # (B,)
     most = 1 + (torch.sym_max(mel.shape[3] - PATCH, 0) + HOP - 1) // HOP
     frames = PATCH + HOP * (most - 1)
