@@ -116,6 +116,32 @@ def predict(
 
 
 @app.command()
+def live(
+    file: Annotated[Path | None, typer.Option(help="Play this video in real time instead of a camera.")] = None,
+    camera: Annotated[str, typer.Option(help="Number or name of the camera, or FORMAT:NAME for ffmpeg.")] = "0",
+    microphone: Annotated[str, typer.Option(help="Name of the microphone, likewise.")] = "default",
+    modality: Annotated[
+        str | None, typer.Option(help="fused, audio or face; by default all the model has.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")] = "av-base",
+    window: Annotated[float, typer.Option(help="Length of a window, s.")] = 3.0,
+    hop: Annotated[float, typer.Option(help="From one window to the next, s.")] = 1.0,
+    max_faces: Annotated[int, typer.Option(help="Follow so many people at the same time.")] = 8,
+    min_face: Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")] = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a window.")] = False,
+) -> None:
+    """Tell what is expressed in front of a camera and a microphone, window by window, until Ctrl-C."""
+    from avser import live_console
+    from avser.live import Source
+    from avser.options import Options
+
+    source = Source(file) if file else Source(camera=camera, microphone=microphone)
+    options = Options(modality, window, hop, max_faces=max_faces, min_face=min_face)
+    if live_console.run(model, source, options, as_json):
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file; those of the package are found by name.")],
     overrides: Annotated[

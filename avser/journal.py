@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from avser.caching import file_digest
 from avser.options import Options
@@ -98,40 +100,26 @@ def settings_digest(model: str, options: Options) -> str:
 class Journal:
     """The journal of an output folder. Memory holds where the entries lie, not what they say.
 
-    A line that was cut off by a crash, or says something else, is passed over.
+    A line that was cut off by a crash, or says something else, is passed over. A file comes into being with the
+    first entry.
 
     Args:
         folder: the output folder.
-
-    Raises:
-        AvserError: it cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
         self._places: dict[str, int] = {}
-        try:
-            self._file = self.path.open("a+b")
-        except OSError as error:
-            raise AvserError(f"{self.path}: cannot be written ({error.strerror}); choose another -o") from None
-        self._read()
+        self._file: BinaryIO | None = None
+        if self.path.exists():
+            self._open()
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _read(self) -> None:
-        self._file.seek(0)
-        place, line = 0, b"\n"
-        for line in self._file:
-            entry = _parsed(line)
-            if entry is not None:
-                self._places[entry.stem] = place
-            place += len(line)
-        if not line.endswith(b"\n"):  # a torn line would swallow the next one
-            self._file.write(b"\n")
+        if self._file is not None:
+            self._file.close()
 
     def find(self, stem: str) -> Entry | None:
         """The last entry on a result."""
@@ -141,13 +129,37 @@ class Journal:
         return _parsed(self._file.readline())
 
     def add(self, entry: Entry) -> None:
-        """Note that a file is done."""
-        line = json.dumps(asdict(entry)).encode() + b"\n"
-        try:
-            self._file.write(line)
+        """Note that a file is done.
+
+        Raises:
+            AvserError: it cannot be noted.
+        """
+        if self._file is None:
+            self._open()
+        with self._errors():
+            self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
             self._file.flush()
+
+    def _open(self) -> None:
+        with self._errors():
+            self._file = self.path.open("a+b")
+            self._file.seek(0)
+            place, line = 0, b"\n"
+            for line in self._file:
+                entry = _parsed(line)
+                if entry is not None:
+                    self._places[entry.stem] = place
+                place += len(line)
+            if not line.endswith(b"\n"):  # a torn line would swallow the next one
+                self._file.write(b"\n")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise AvserError(f"{self.path}: cannot be written ({error.strerror}); free some space") from None
+            why = error.strerror or error
+            raise AvserError(f"{self.path}: cannot be written ({why}); choose another -o") from None
 
 
 def _parsed(line: bytes) -> Entry | None:

@@ -241,22 +241,7 @@ class Result:
         }
 
     def _prediction(self, p: Prediction) -> dict:
-        return {
-            "start": round(p.start, 3),
-            "end": round(p.end, 3),
-            "person": p.person,
-            "label": p.label,
-            "category": p.category,
-            "confidence": _rounded(p.confidence),
-            "probs": None if p.probs is None else _named(self.labels, p.probs),
-            "modalities": {name: _named(self.labels, probs) for name, probs in p.modalities.items()},
-            "weights": {name: round(float(w), 4) for name, w in p.weights.items()},
-            "face_frames": p.face_frames,
-            "speech": _rounded(p.speech),
-            "speaking": _rounded(p.speaking),
-            "reason": p.reason,
-            "note": p.note,
-        }
+        return prediction_values(self.labels, p)
 
     def _person(self, p: Person) -> dict:
         return {
@@ -265,6 +250,26 @@ class Result:
             "frames": p.frames,
             "overall": self._prediction(p.overall),
         }
+
+
+def prediction_values(labels: tuple[str, ...], p: Prediction) -> dict:
+    """A prediction as plain values: PREDICTION in the schema of `Result.to_dict`."""
+    return {
+        "start": round(p.start, 3),
+        "end": round(p.end, 3),
+        "person": p.person,
+        "label": p.label,
+        "category": p.category,
+        "confidence": _rounded(p.confidence),
+        "probs": None if p.probs is None else _named(labels, p.probs),
+        "modalities": {name: _named(labels, probs) for name, probs in p.modalities.items()},
+        "weights": {name: round(float(w), 4) for name, w in p.weights.items()},
+        "face_frames": p.face_frames,
+        "speech": _rounded(p.speech),
+        "speaking": _rounded(p.speaking),
+        "reason": p.reason,
+        "note": p.note,
+    }
 
 
 def _segment(s: Segment) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -18,12 +19,14 @@ import pytest
 import safetensors.numpy
 from conftest import SAMPLE
 
-from avser import cli
+from avser import cli, writers
+from avser.journal import JOURNAL
 from avser.media import ffmpeg_binary
 from avser.recognizer import Recognizer
+from avser.types import MissingExtraError
 from avser.writers import WRITERS
 
-COMMANDS = ("predict", "train", "evaluate", "explain", "info", "models")
+COMMANDS = ("predict", "live", "train", "evaluate", "explain", "info", "models")
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_table_of_voice_and_face(predict, small_models, tmp_path):
     with (tmp_path / "out" / "sample.csv").open(newline="") as file:
         labels = [row["label"] for row in csv.DictReader(file)]
     assert labels == [p["label"] for p in result["predictions"]]
-    assert files(tmp_path) == ["out/sample.csv", "out/sample.json"]
+    assert files(tmp_path) == [f"out/{name}" for name in (JOURNAL, "sample.csv", "sample.json")]
 
 
 def test_table_fits_a_narrow_terminal(predict, small_models, monkeypatch):
@@ -132,11 +135,42 @@ def test_folders_and_files_at_once(predict, good, tmp_path):
         shutil.copyfile(good, tmp_path / name)
     done = predict(tmp_path / "in", good, "-q", "-o", tmp_path / "out")
     assert (done.code, done.out, done.err) == (0, "", "")
-    assert files(tmp_path / "out") == ["a.json", "deep/a.json", "good.json"]
+    assert files(tmp_path / "out") == [JOURNAL, "a.json", "deep/a.json", "good.json", "summary.csv"]
+
+
+def test_a_line_for_each_of_many_files_and_a_summary(predict, good, tmp_path):
+    other = shutil.copyfile(good, tmp_path / "other.wav")
+    done = predict(good, other, "-o", tmp_path / "out")
+    assert done.code == 0
+    lines = [line.rstrip() for line in done.out.splitlines() if line.strip()]
+    assert lines[0].startswith(f"{good}: ")
+    assert lines[1].startswith(f"{other}: ")
+    label = lines[0].removeprefix(f"{good}: ").split()[0]
+    assert lines[2].split() == ["emotion", "files", "share", "mean", "confidence"]
+    assert lines[-1].split()[:3] == [label, "2", "100%"]
+    assert done.err.startswith("2 of 2 files done; 2 s of sound and pictures in ")
+    done = predict(good, other, "-o", tmp_path / "out", "--resume")
+    assert (done.code, done.out.count(": ")) == (0, 0)
+    assert done.err.startswith("2 of 2 files done, 2 of them by an earlier run")
+
+
+def test_lists_patterns_and_manifests(predict, good, tmp_path):
+    (tmp_path / "list").write_text("good.wav\n")
+    (tmp_path / "m.csv").write_text("path,output,window\ngood.wav,named,0.5\n")
+    for arguments in (("--list", tmp_path / "list"), (f"@{tmp_path}/list",), (f"{tmp_path}/*.wav",)):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert predict(*arguments, "-q", "-o", out).code == 0
+        assert (out / "good.json").exists()
+    assert predict("--manifest", tmp_path / "m.csv", "-q", "-o", tmp_path / "out").code == 0
+    assert json.loads((tmp_path / "out" / "named.json").read_text())["settings"]["window"] == 0.5
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_output_in_one_file(predict, good, tmp_path, name):
+    try:
+        writers.check([name])
+    except MissingExtraError as missing:
+        pytest.skip(str(missing))
     assert predict(good, "-o", tmp_path / f"result.{name}").code == 0
     assert files(tmp_path) == sorted(["good.wav", f"result.{name}"])
 
@@ -204,7 +238,7 @@ def test_the_others_of_a_batch_are_done(predict, good, tmp_path):
     for path in bad:
         assert sum(line.startswith("avser: ") and str(path) in line for line in lines) == 1
     assert lines[-1] == f"1 of {len(bad) + 1} files done, {len(bad)} failed"
-    assert files(tmp_path / "out") == ["good.json"]
+    assert files(tmp_path / "out") == [JOURNAL, "failures.csv", "good.json", "summary.csv"]
 
 
 def test_half_of_a_video_that_streams(predict, small_models, make_media, tmp_path):
@@ -307,7 +341,7 @@ def test_interrupted_batch_keeps_what_is_done(predict, good, tmp_path, monkeypat
     done = predict(good, tmp_path / "b.wav", tmp_path / "c.wav", "-q", "-o", tmp_path / "out")
     assert (done.code, done.out) == (130, "")
     assert done.complaint == "avser: interrupted; 1 of 3 files done, their results are kept"
-    assert files(tmp_path / "out") == ["good.json"]
+    assert files(tmp_path / "out") == [JOURNAL, "good.json", "summary.csv"]
 
 
 def test_interrupted_before_the_first_file(predict, good, monkeypatch):
@@ -319,14 +353,38 @@ def test_interrupted_before_the_first_file(predict, good, monkeypatch):
     assert (done.code, done.complaint) == (130, "avser: interrupted")
 
 
+def running(path: Path) -> list[str]:
+    """Processes that have a file in their command, on Linux."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            if os.fsencode(path) in command and b"ffmpeg" in command:
+                found.append(folder.name)
+    return found
+
+
+def in_group(number: int) -> list[str]:
+    """Living processes of a group, on Linux, but for Python's own that clears up after others."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            command = (folder / "cmdline").read_text(errors="replace")
+            if int(group) == number and state != "Z" and "resource_tracker" not in command:
+                found.append(command)
+    return found
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is no signal there")
-def test_a_real_interrupt(small_models, make_media, good, tmp_path):
-    """As a terminal does it: the signal goes to avser and to the ffmpeg that it runs."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_real_interrupt(small_models, make_media, good, tmp_path, workers):
+    """As a terminal does it: the signal goes to avser and to all that it runs."""
     # enough windows to be busy until the signal comes
     long = make_media("long.wav", "-f", "lavfi", "-i", "sine=f=300:r=16000:d=900")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "avser.cli", "predict", str(good), str(long), "-o", str(out), "-q"]
-    command += ["--model", str(small_models.audio), "--hop", "0.02"]
+    command += ["--model", str(small_models.audio), "--hop", "0.02", "--workers", str(workers)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -335,7 +393,8 @@ def test_a_real_interrupt(small_models, make_media, good, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
     )
     first = out / "good.json"
-    while not first.exists() and process.poll() is None:
+    seen = not Path("/proc/self").exists()
+    while not (first.exists() and (seen or running(long))) and process.poll() is None:
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
@@ -343,8 +402,10 @@ def test_a_real_interrupt(small_models, make_media, good, tmp_path):
     assert process.returncode == 130, said
     assert printed == b""
     assert said.decode().splitlines() == ["avser: interrupted; 1 of 2 files done, their results are kept"]
-    assert files(out) == ["good.json"]
+    assert files(out) == [JOURNAL, "good.json", "summary.csv"]
     assert json.loads(first.read_text())["overall"]["label"]
+    assert not running(long)
+    assert not in_group(process.pid)
 
 
 # Models and figures

@@ -19,16 +19,16 @@ LAYERS = tuple(
     for line in (
         "errors files types options results labels palette settings signals config members torchlibs wording",
         "paths processes probe media features pictures handcrafted embeddings inputs units faces tracking metrics "
-        "naming manifests sources logits subjects folds splits windows timeline models evidence gradcam "
-        "fingerprints figures",
+        "naming manifests sources logits subjects folds splits windows timeline devices feeds models evidence "
+        "gradcam fingerprints figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
-        "branches deciding story recognizer caching journal tally tasks workers batch data augment "
+        "branches deciding story recognizer caching journal tally tasks workers batch live data augment "
         "copies explain prints twins onnx_graphs onnx_export onnx_int8 runtime",
         "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training fused_config fused_clips joint fused_training",
-        "benchmark ensembling plots sweeps published reports fusion_reports console progress split_sources audit "
-        "audit_reports resampling contributions missing_modality degradation kept_parts takes robustness "
-        "benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
+        "benchmark ensembling plots sweeps published reports fusion_reports console progress live_console "
+        "split_sources audit audit_reports resampling contributions missing_modality degradation kept_parts takes "
+        "robustness benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
         "benchmark_page benchmark_report training_reports",
         "exits cli app cluster",
     )
@@ -37,7 +37,7 @@ LAYERS = tuple(
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 TRAINING = "torchlibs subjects folds splits datasets caching data augment copies handcrafted figures"
-PREDICTION = {*sum(LAYERS[:4], ()), "console", "progress"} - set(TRAINING.split())
+PREDICTION = {*sum(LAYERS[:4], ()), "console", "progress", "live_console"} - set(TRAINING.split())
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 
