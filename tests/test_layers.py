@@ -28,8 +28,8 @@ LAYERS = tuple(
         "training fused_config fused_clips joint fused_training",
         "benchmark ensembling plots sweeps published reports fusion_reports console progress live_console "
         "split_sources audit audit_reports resampling contributions missing_modality degradation kept_parts takes "
-        "robustness benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots benchmark_tables "
-        "benchmark_page benchmark_report training_reports",
+        "robustness benchmark_plan benchmark_clips degradation_sweeps benchmarking benchmark_plots "
+        "benchmark_tables benchmark_page benchmark_report training_reports",
         "exits cli app cluster",
     )
 )
