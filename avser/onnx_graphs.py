@@ -131,7 +131,7 @@ class _Whole(nn.Module):
         if not isinstance(self.face, FaceBranch):
             return self.face(seen, mask)
         # every frame goes through the network, for a graph cannot do without those that the mask leaves out
-        seen = seen * mask[:, :, None, None, None].to(seen.dtype)
+        seen = torch.where(mask[:, :, None, None, None], seen, 0.0)
         logits = self.face.frames(seen.flatten(0, 1))  # (B N, C)
         return self.face.pool(logits.view(*mask.shape, -1), mask)
 
@@ -182,11 +182,12 @@ def _pool_graph(model: Checkpoint) -> Graph:
     return Graph(_Pool(branch.network), given, {"logits": free, "mask": free}, ("pooled",))
 
 
-def _fusion_graph(model: Checkpoint) -> Graph:
-    given = {name: torch.randn(2, len(model.branches[name].labels)) for name in ("audio", "face")}
+def fusion_graph(rule: FusionRule) -> Graph:
+    """A rule of voice and face."""
+    given = {name: torch.randn(2, len(rule.calibrations[name].labels)) for name in ("audio", "face")}
     given["present"] = torch.tensor([[True, True], [True, False]])
     outputs = ("log_probs", "branch_log_probs", "weights")
-    return Graph(_Fusion(model.fusion), given, {name: {0: "batch"} for name in given}, outputs)
+    return Graph(_Fusion(rule), given, {name: {0: "batch"} for name in given}, outputs)
 
 
 def _whole_graph(model: Checkpoint) -> Graph:
@@ -199,7 +200,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Checkpoint], Graph]]] = {
     "audio": (("audio",), lambda model: branch_graph(model.branches["audio"])),
     "face": (("face",), lambda model: branch_graph(model.branches["face"])),
     "pool": (("face",), _pool_graph),
-    "fusion": (("audio", "face"), _fusion_graph),
+    "fusion": (("audio", "face"), lambda model: fusion_graph(model.fusion)),
     "whole": (("audio", "face"), _whole_graph),
 }
 """The parts of a model that can be exported, by name: the branches they hold, and what makes the graph."""

@@ -51,7 +51,8 @@ def export_file(
         ConfigError: int8 without clips, or clips without int8.
         DataError: no clip can be used.
     """
-    if int8 != (corpus is not None and root is not None):
+    asked = (int8, corpus is not None, root is not None)
+    if any(asked) and not all(asked):
         raise ConfigError(
             "int8 is calibrated on real clips: give --int8, --calibrate CORPUS and --root DIR together"
         )
@@ -60,6 +61,8 @@ def export_file(
     if not int8:
         onnx_export.export(model, part, output)
         return
+    if part in ("pool", "fusion"):
+        raise ModelError(f"the part {part!r} of a model has no convolutions that int8 would make faster")
     onnx_export.need("onnx", "onnxscript", "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
@@ -144,8 +147,6 @@ def _clips(model: Checkpoint, corpus: str, root: Path) -> list[Clip]:
 
 def _feeds(model: Checkpoint, part: str, clips: Sequence[Clip]) -> Iterator[Feed]:
     """What goes into a part of a model for these clips."""
-    if part in ("pool", "fusion"):
-        raise ModelError(f"the part {part!r} of a model has no convolutions that int8 would make faster")
     if part == "whole":
         yield from _both(model, clips)
         return
