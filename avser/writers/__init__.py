@@ -23,6 +23,7 @@ from avser.files import replacing
 from avser.results import Result
 from avser.types import AvserError, ConfigError, MissingExtraError
 from avser.writers.annotations import write_textgrid
+from avser.writers.page import write_html
 from avser.writers.plot import write_png
 from avser.writers.subtitles import write_srt, write_vtt
 from avser.writers.tables import write_csv, write_json, write_parquet
@@ -121,6 +122,7 @@ WRITERS: dict[str, Writer] = {
     "srt": Writer(write_srt),
     "vtt": Writer(write_vtt),
     "mp4": Writer(write_mp4, binary=True),
+    "html": Writer(write_html, binary=True),
     "png": Writer(write_png, binary=True, library="matplotlib", extra="plots"),
     "textgrid": Writer(write_textgrid, binary=True, library="praatio", extra="textgrid"),
 }

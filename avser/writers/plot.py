@@ -49,7 +49,7 @@ def draw(result: Result) -> Figure:
     rows = modalities(result)
     strip = 0.12 + 0.2 * max(1, len(rows))
     heights = [0.22, *([1.15, strip] * len(drawn))]
-    figure = blank(WIDTH, 1.5 + sum(heights) + 0.12 * len(heights))
+    figure = blank(WIDTH, 1.2 + sum(heights) + 0.12 * len(heights))
     shown = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     end = duration(result)
     steps = FEWER_STEPS if any(len(lane.moments) > STEPS for lane in drawn) else STEPS
@@ -165,4 +165,5 @@ def _draw_words(figure: Figure, shown: Sequence[Axes], result: Result, step: flo
     figure.supxlabel("; ".join(notes), fontsize=8, x=0.01, ha="left", color=DARK, parse_math=False)
     if len(shown) > 1:
         handles, names = shown[1].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=len(names), fontsize=8, frameon=False)
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "borderpad": 0}
+        shown[0].legend(handles, names, ncols=len(names), fontsize=8, frameon=False, **place)
