@@ -129,6 +129,16 @@ def load_part(configs: Mapping[str, Config], clips: Sequence[Clip]) -> Part:
     return Part(clips, {name: {x.clip.name: x for x in found} for name, found in inputs.items()})
 
 
+def without_copies(part: Part, held_out: Sequence[Part]) -> list[str]:
+    """Names of the clips with both sound and crops, of which those held out hold no identical copy."""
+    names = []
+    for name in BRANCHES:
+        held = [example for other in held_out for example in other.inputs[name].values()]
+        kept, _ = data.without_copies(list(part.inputs[name].values()), held)
+        names.append({example.clip.name for example in kept})
+    return sorted(set.intersection(*names))
+
+
 def judge(networks: Mapping[str, torch.nn.Module], configs: Mapping[str, Config], part: Part) -> Said:
     """What both branches say of clips."""
     said = {}

@@ -178,8 +178,12 @@ class _Fold:
         """Move the branches' networks; which epoch they were taken from."""
         rows = np.flatnonzero(examples.present.all(1))
         part = fused_clips.load_part(self.configs, [clips[row] for row in rows])
-        inputs = {name: [part.inputs[name][clip.name] for clip in part.clips] for name in BRANCHES}
-        validated = fused_clips.load_part(self.configs, self.fold.val)
+        validated, tested = (fused_clips.load_part(self.configs, held) for held in (self.fold.val, self.fold.test))
+        known = set(fused_clips.without_copies(part, [validated, tested]))
+        rows = np.array([row for row in rows if clips[row].name in known], int)
+        if not len(rows):
+            raise DataError(f"{self.title}: no training clip has both sound and face; drop joint")
+        inputs = {name: [part.inputs[name][clips[row].name] for row in rows] for name in BRANCHES}
 
         def validate() -> joint.Score:
             known, _, fused = self._judge(rule, branches, validated)

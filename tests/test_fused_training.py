@@ -250,11 +250,10 @@ def test_branches_are_gone_on_with(train, write, tmp_path, monkeypatch):
     ("owner", "name", "call", "there"),
     [
         (fused_training, "fit_fusion", 1, []),
-        (joint, "_train_epoch", 1, ["fusion.json"]),
         (joint, "_train_epoch", 2, ["fusion.json", "joint.csv", "joint.pt"]),
         (fused_training, "predict", 4, ["fusion.json", "joint.csv", "joint.pt"]),
     ],
-    ids=["fusion", "joint", "epoch", "measuring"],
+    ids=["fusion", "epoch", "measuring"],
 )
 def test_later_stages_are_gone_on_with(
     train, write, branches_only, tuned, tmp_path, monkeypatch, owner, name, call, there
