@@ -106,14 +106,14 @@ class FaceDetector:
             raise ValueError(f"a picture must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
         if not image.size:
             return []
-        view = _shrunk(image)
-        faces = [self._sharpened(face, image) for face in self._look(SHORT_RANGE, view, _whole(image))]
+        view = shrunk(image)
+        faces = [self._sharpened(face, image) for face in self.look(SHORT_RANGE, view, whole(image))]
         faces = faces or self._look_with_border(view, image)
         faces = faces or self._look_far(view, image)
-        faces = [_clipped(face, image) for face in faces]
+        faces = [clipped(face, image) for face in faces]
         return sorted((f for f in faces if f.area > 0), key=lambda f: f.area, reverse=True)
 
-    def _look(self, network: int, view: np.ndarray, region: tuple[float, float, float, float]) -> list[Face]:
+    def look(self, network: int, view: np.ndarray, region: tuple[float, float, float, float]) -> list[Face]:
         """Faces in `view`, which shows the `region` (xyxy) of the picture, in pixels of the picture."""
         x0, y0, x1, y1 = region
         faces = []
@@ -132,7 +132,7 @@ class FaceDetector:
     def _sharpened(self, face: Face, image: np.ndarray) -> Face:
         """The face with the eyes of a closer look where it is small: they are off by a tenth of their distance."""
         side = max(face.box[2] - face.box[0], face.box[3] - face.box[1])
-        return (side < SMALL * max(image.shape[:2]) and self._look_closer(face, image)) or face
+        return (side < SMALL * max(image.shape[:2]) and self.look_closer(face, image)) or face
 
     def _look_with_border(self, view: np.ndarray, image: np.ndarray) -> list[Face]:
         cv2 = opencv()
@@ -140,14 +140,14 @@ class FaceDetector:
         height, width = image.shape[:2]
         dx, dy = edge * width / view.shape[1], edge * height / view.shape[0]
         framed = cv2.copyMakeBorder(view, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-        faces = self._look(SHORT_RANGE, framed, (-dx, -dy, width + dx, height + dy))
+        faces = self.look(SHORT_RANGE, framed, (-dx, -dy, width + dx, height + dy))
         return [face for face in faces if face.box[2] - face.box[0] > FILLS * min(height, width)]
 
     def _look_far(self, view: np.ndarray, image: np.ndarray) -> list[Face]:
-        hints = self._look(FULL_RANGE, view, _whole(image))
-        return list(dict.fromkeys(face for hint in hints if (face := self._look_closer(hint, image))))
+        hints = self.look(FULL_RANGE, view, whole(image))
+        return list(dict.fromkeys(face for hint in hints if (face := self.look_closer(hint, image))))
 
-    def _look_closer(self, hint: Face, image: np.ndarray) -> Face | None:
+    def look_closer(self, hint: Face, image: np.ndarray) -> Face | None:
         """The same face as the short-range network sees it in an enlarged window, or None."""
         x1, y1, x2, y2 = hint.box
         x, y, reach = (x1 + x2) / 2, (y1 + y2) / 2, ZOOM / 2 * max(x2 - x1, y2 - y1)
@@ -155,8 +155,8 @@ class FaceDetector:
         right, bottom = min(math.ceil(x + reach), image.shape[1]), min(math.ceil(y + reach), image.shape[0])
         if left >= right or top >= bottom:
             return None
-        window = _shrunk(image[top:bottom, left:right])
-        found = self._look(SHORT_RANGE, window, (left, top, right, bottom))
+        window = shrunk(image[top:bottom, left:right])
+        found = self.look(SHORT_RANGE, window, (left, top, right, bottom))
         best = max(found, key=lambda face: overlap(face.box, hint.box), default=hint)
         return best if best is not hint and overlap(best.box, hint.box) > 0.3 else None
 
@@ -227,11 +227,11 @@ def overlap(a: Iterable[float], b: Iterable[float]) -> float:
     return float(shared / union) if union > 0 else 0.0
 
 
-def _whole(image: np.ndarray) -> tuple[float, float, float, float]:
+def whole(image: np.ndarray) -> tuple[float, float, float, float]:
     return 0.0, 0.0, float(image.shape[1]), float(image.shape[0])
 
 
-def _shrunk(image: np.ndarray) -> np.ndarray:
+def shrunk(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     scale = LOOK_SIDE / max(height, width)
     if scale >= 1:
@@ -240,7 +240,7 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
     return opencv().resize(image, size, interpolation=opencv().INTER_AREA)
 
 
-def _clipped(face: Face, image: np.ndarray) -> Face:
+def clipped(face: Face, image: np.ndarray) -> Face:
     height, width = image.shape[:2]
     (x1, x2), (y1, y2) = np.clip(face.box[::2], 0, width).tolist(), np.clip(face.box[1::2], 0, height).tolist()
     return Face((x1, y1, x2, y2), face.score, face.left_eye, face.right_eye)
