@@ -16,6 +16,7 @@ from avser import inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
 from avser.results import Sightings
+from avser.speech import Envelope, EnvelopeFinder, SpeechFinder
 from avser.tracking import FaceFollower, FaceSample
 from avser.types import Frame, MediaInfo
 from avser.windows import audio_windows
@@ -38,10 +39,14 @@ class Voice:
     Attributes:
         logits: of the audio branch, (C,) by window, None where there was no sound to speak of.
         end: of the sound, s.
+        speech: (start, end) of each stretch in which somebody speaks, s; None if nobody looked for it.
+        envelope: how loud the sound is; None if nobody measured it.
     """
 
     logits: dict[tuple[float, float], np.ndarray | None]
     end: float
+    speech: tuple[tuple[float, float], ...] | None = None
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Faces:
         spans: by person, (start, end) of each stretch in which the face was followed without a break, s.
         thumbnails: by person, (S, S, 3) uint8 RGB, the clearest crop.
         cuts: times at which the shot changes, s.
+        mouths: (N,) how far each mouth is open (see `MouthMeter`), NaN where unknown; None if none was measured.
     """
 
     sightings: Sightings
@@ -63,12 +69,13 @@ class Faces:
     spans: dict[int, tuple[tuple[float, float], ...]]
     thumbnails: dict[int, np.ndarray]
     cuts: tuple[float, ...] = ()
+    mouths: np.ndarray | None = None
 
 
 def listen(
     branch: Branch, path: Path, info: MediaInfo, window: float, hop: float, seen: float, report: Progress
 ) -> Voice:
-    """What the voice says in each window.
+    """What the voice says in each window, and where somebody speaks.
 
     Args:
         window, hop: of the windows, in s.
@@ -85,15 +92,17 @@ def listen(
 
     end = 0.0
     params = branch.config.audio
+    speech, envelope = SpeechFinder(params.rate), EnvelopeFinder(params.rate)
+    taps = (speech.update, envelope.update)
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
-        for start, stop, track in audio_windows(path, params.rate, window, hop, seen):
+        for start, stop, track in audio_windows(path, params.rate, window, hop, seen, taps):
             end = max(end, track.end)
             sounds.append(((start, stop), inputs.prepare(track.between(start, stop).samples, params)))
             report(stop)
             if len(sounds) >= BATCH:
                 flush()
     flush()
-    return Voice(logits, end)
+    return Voice(logits, end, speech.finish(), envelope.finish())
 
 
 def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dict[Key, np.ndarray | None]:

@@ -107,6 +107,7 @@ class Recognizer:
             options=options,
             people=tuple(story.people(raw)),
             segments=tuple(timeline.segments(predictions)),
+            speech=voice.speech if voice else None,
             cuts=faces.cuts if faces else (),
             sightings=faces.sightings if faces else None,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import bisect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,11 +12,25 @@ from avser.deciding import Decider
 from avser.metrics import log_softmax
 from avser.options import Options
 from avser.results import Person, Prediction
+from avser.speaking import score, who_speaks
+from avser.speech import seconds_of_speech
 from avser.types import MediaInfo
+
+NO_SPEECH = "no speech"
+UNCLEAR = "several faces, unclear who speaks"
+
+SPOKEN = 0.1
+"""Speech that a window needs for its voice to count, s; a shorter window has to be all speech."""
+HARDLY = 0.25
+"""Who is seen in less than this share of the pictures of whoever is seen most does not count as seen with them."""
 
 
 class Story:
     """What was seen and heard in one file, and who decides what it means.
+
+    The voice counts in windows in which somebody speaks. It is fused with the face of the only person who is seen,
+    or of the one among several who speaks. Where it is unclear who speaks it is nobody's, and has a prediction of
+    its own. A voice from off the screen cannot be told from that of the only person who is seen.
 
     Args:
         faces: what was seen; None if nobody looked. voice: what was heard; None if nobody listened.
@@ -25,22 +40,36 @@ class Story:
         self, decider: Decider, info: MediaInfo, options: Options, faces: Faces | None, voice: Voice | None
     ) -> None:
         self.decider, self.faces, self.voice = decider, faces, voice
-        self.missing = " and ".join(_missing(info, options.modality))
+        self.info, self.modality = info, options.modality
+        self._speech = voice.speech if voice else None
+        self._ends = [end for _, end in self._speech or ()]
 
     def window(self, start: float, end: float) -> Iterator[Prediction]:
-        """One prediction for each person seen in the window, else one for the voice or for nobody."""
+        """One prediction for each person seen in the window, and one for a voice of nobody's or for nobody."""
         said = self._heard([(start, end)])
         seen = self._seen_between(start, end)
+        missing = self._missing([(start, end)])
+        main = _in_view(seen)
+        scores = self._scores(start, end, main) if said and len(main) > 1 else {}
+        owner = main[0] if len(main) == 1 else who_speaks(scores)
+        note = None
+        if said and seen and owner is None:
+            note = UNCLEAR
+        elif seen and not said and self._is_sound([(start, end)]):
+            note = NO_SPEECH
+        facts = {"speech": self._share(start, end), "note": note}
         for person, logits in seen.items():
-            yield self._decide(start, end, said, person, logits)
-        if not seen:
-            yield self.decider.decide(start, end, said, reason=self.missing)
+            theirs = said if person == owner else {}
+            yield self._decide(start, end, theirs, person, logits, missing, speaking=scores.get(person), **facts)
+        if not seen or (said and owner is None):
+            yield self.decider.decide(start, end, said, reason=missing, **facts)
 
     def overall(self, duration: float) -> Prediction:
         """The file as a whole, everybody together."""
-        said = self._heard(self.voice.logits if self.voice else ())
+        windows = list(self.voice.logits) if self.voice else []
         logits = self.faces.logits if self.faces else np.zeros((0, 0))
-        return self._decide(0.0, duration, said, None, logits)
+        said, missing = self._heard(windows), self._missing(windows)
+        return self._decide(0.0, duration, said, None, logits, missing, speech=self._share(0.0, duration))
 
     def people(self, predictions: Sequence[Prediction]) -> Iterator[Person]:
         """Everybody who was followed, with what the face said in all frames and the voice in their windows."""
@@ -60,29 +89,72 @@ class Story:
         people, logits = self.faces.sightings.people[inside], self.faces.logits[inside]
         return {person: logits[people == person] for person in np.unique(people).tolist()}
 
+    def _scores(self, start: float, end: float, people: Iterable[int]) -> dict[int, float | None]:
+        """How likely it is that each of these people speaks in a window."""
+        if self.faces.mouths is None or self.voice.envelope is None or self._speech is None:
+            return dict.fromkeys(people)
+        sightings = self.faces.sightings
+        inside = slice(*np.searchsorted(sightings.times, (start, end)))
+        times, mouths, speech = sightings.times[inside], self.faces.mouths[inside], self._spoken(start, end)
+        rows = {person: sightings.people[inside] == person for person in people}
+        return {person: score(times[r], mouths[r], self.voice.envelope, speech) for person, r in rows.items()}
+
+    def _spoken(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
+        """The stretches of speech that reach into a window."""
+        first = bisect.bisect_right(self._ends, start)
+        last = bisect.bisect_left(self._speech, (end,))
+        return self._speech[first:last]
+
+    def _share(self, start: float, end: float) -> float | None:
+        """Share of a window that is speech; None where it was not looked for."""
+        if self._speech is None:
+            return None
+        return seconds_of_speech(self._spoken(start, end), start, end) / (end - start) if end > start else 0.0
+
+    def _has_speech(self, start: float, end: float) -> bool:
+        """Whether there is speech enough for the voice to count; taken for granted where it was not looked for."""
+        share = self._share(start, end)
+        return share is None or share * (end - start) >= min(SPOKEN, end - start) - 1e-6
+
+    def _is_sound(self, windows: Iterable[tuple[float, float]]) -> bool:
+        """Whether the branch had anything to say, be it speech or not."""
+        return self.voice is not None and any(self.voice.logits.get(window) is not None for window in windows)
+
     def _heard(self, windows: Iterable[tuple[float, float]]) -> dict[str, np.ndarray]:
         """Mean log-probabilities of the voice over windows, as the branch `audio`; empty without a voice."""
         if self.voice is None:
             return {}
-        heard = [x for window in windows if (x := self.voice.logits.get(window)) is not None]
-        if not heard:
-            return {}
-        return {"audio": log_softmax(np.mean([self.decider.calibrated("audio", x) for x in heard], axis=0))}
+        heard = [self.voice.logits.get(window) for window in windows if self._has_speech(*window)]
+        heard = [self.decider.calibrated("audio", logits) for logits in heard if logits is not None]
+        return {"audio": log_softmax(np.mean(heard, axis=0))} if heard else {}
 
     def _decide(
-        self, start: float, end: float, said: dict[str, np.ndarray], person: int | None, logits: np.ndarray
+        self,
+        start: float,
+        end: float,
+        said: Mapping[str, np.ndarray],
+        person: int | None,
+        logits: np.ndarray,
+        missing: str = "",
+        **facts,
     ) -> Prediction:
         """A prediction from what the voice said and the logits (N, C) of a face's frames."""
         if len(logits):
-            said = said | {"face": self.decider.calibrated("face", self.decider.pool(logits))}
-        return self.decider.decide(start, end, said, person, self.missing, face_frames=len(logits))
+            said = {**said, "face": self.decider.calibrated("face", self.decider.pool(logits))}
+        return self.decider.decide(start, end, said, person, missing, face_frames=len(logits), **facts)
+
+    def _missing(self, windows: Iterable[tuple[float, float]]) -> str:
+        """What windows without evidence lack, in words."""
+        reasons = []
+        if self.modality != "face":
+            silent = NO_SPEECH if self._is_sound(windows) else "no sound that could be speech"
+            reasons.append(silent if self.info.has_audio else "no audio track")
+        if self.modality != "audio":
+            reasons.append("no face seen" if self.info.has_video else "no video")
+        return " and ".join(reasons)
 
 
-def _missing(info: MediaInfo, modality: str | None) -> list[str]:
-    """What a window without evidence lacks, in words."""
-    reasons = []
-    if modality != "face":
-        reasons.append("no sound that could be speech" if info.has_audio else "no audio track")
-    if modality != "audio":
-        reasons.append("no face seen" if info.has_video else "no video")
-    return reasons
+def _in_view(seen: Mapping[int, np.ndarray]) -> list[int]:
+    """Those of the people seen in a window who are not seen by the way only."""
+    most = max(map(len, seen.values()), default=0)
+    return [person for person, frames in seen.items() if len(frames) >= HARDLY * most]

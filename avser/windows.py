@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from avser import media
 from avser.types import AudioTrack
+
+Tap = Callable[[AudioTrack], None]
 
 
 def window_grid(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
@@ -30,16 +32,19 @@ def window_grid(duration: float, window: float, hop: float) -> list[tuple[float,
 
 
 def audio_windows(
-    path: Path, rate: int, window: float, hop: float, seen: float
+    path: Path, rate: int, window: float, hop: float, seen: float, taps: Iterable[Tap] = ()
 ) -> Iterator[tuple[float, float, AudioTrack]]:
     """Each window of the grid with a stretch of sound that covers it, reading the sound once.
 
     Args:
         seen: end of the video, in s; the grid goes on to the later of the two ends.
+        taps: each gets all of the sound in blocks, one after the other, before the windows that lie in them.
     """
     held = AudioTrack(np.zeros(0, np.float32), rate)
     count = 0  # windows of the grid that have been handed out
     for block in media.iter_audio(path, rate):
+        for tap in taps:
+            tap(block)
         samples = np.concatenate([held.samples, block.samples]) if len(held.samples) else block.samples
         held = AudioTrack(samples, rate, held.start if len(held.samples) else block.start)
         while count * hop + window <= held.end:
