@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ import torch
 from avser import inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
+from avser.options import Options
 from avser.results import Sightings
 from avser.speech import Envelope, EnvelopeFinder, SpeechFinder
-from avser.tracking import FaceFollower, FaceSample
+from avser.tracking import FaceSample, PeopleFollower
 from avser.types import Frame, MediaInfo
 from avser.windows import audio_windows
 
@@ -126,71 +126,69 @@ class Watcher:
     Args:
         branch: the face branch.
         detector: finds the faces.
+        options: how many faces are followed, and how small.
         height: of the full picture, px, to which boxes are scaled; None for that of the frames.
     """
 
-    def __init__(self, branch: Branch, detector: FaceDetector, height: int | None = None) -> None:
+    def __init__(
+        self, branch: Branch, detector: FaceDetector, options: Options, height: int | None = None
+    ) -> None:
         self._branch, self._height, self._scale = branch, height, 1.0
-        self._follower = FaceFollower(branch.config.face.size, detector)
-        self._rows: list[FaceSample] = []
-        self._clearest: dict[int, FaceSample] = {}
-        self._waiting: list[np.ndarray] = []  # crops of the last rows, which the network has not seen
-        self._logits: list[np.ndarray] = []
+        self._follower = PeopleFollower(branch.config.face.size, detector, options.max_faces, options.min_face)
+        self._waiting: list[FaceSample] = []  # the network has not seen them
+        self._seen: list[np.ndarray] = []  # (N, 7 + C): time, track, box, score and logits
 
     def update(self, frame: Frame) -> None:
         """Look at the next frame."""
         if self._height is not None:
             self._scale = self._height / frame.image.shape[0]
-        sample = self._follower.update(frame)
-        if sample is None:
-            return
-        self._waiting.append(sample.crop)
-        if sample.track not in self._clearest or sample.score > self._clearest[sample.track].score:
-            self._clearest[sample.track] = sample
-        self._rows.append(dataclasses.replace(sample, crop=None))
+        self._waiting += self._follower.update(frame)
         if len(self._waiting) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Have the network look at what waits for it."""
         if self._waiting:
-            faces = torch.from_numpy(np.stack(self._waiting)).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
-            self._logits.extend(self._branch.network.frames(faces).double().numpy())
+            crops = np.stack([sample.crop for sample in self._waiting])
+            faces = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
+            logits = self._branch.network.frames(faces).double().numpy()
+            rows = np.array([(s.time, s.track, *s.box, s.score) for s in self._waiting])
+            self._seen.append(np.concatenate([rows, logits], axis=1))
             self._waiting.clear()
 
     def forget(self, before: float) -> None:
         """Drop all that was seen before a time, s."""
         self.flush()
-        first = next((i for i, row in enumerate(self._rows) if row.time >= before), len(self._rows))
-        del self._rows[:first], self._logits[:first]
-        people = {row.track for row in self._rows}
-        self._clearest = {person: sample for person, sample in self._clearest.items() if person in people}
+        kept = (rows[rows[:, 0] >= before] for rows in self._seen)
+        self._seen = [rows for rows in kept if len(rows)]
 
     def faces(self, end: float) -> Faces:
         """All that was seen, up to the `end` of the video, s."""
         self.flush()
-        rows = self._rows
-        sightings = Sightings(
-            np.array([row.time for row in rows]),
-            np.array([row.track for row in rows], int),
-            np.array([row.box for row in rows], np.float32).reshape(-1, 4) * self._scale,
-            np.array([row.score for row in rows], np.float32),
-        )
+        people = self._follower.people()
+        numbers = {track: number for number, person in enumerate(people) for track in person.tracks}
+        nothing = np.zeros((0, 7 + len(self._branch.labels)))
+        rows = np.concatenate([nothing, *self._seen])
+        who = np.array([numbers.get(track, -1) for track in rows[:, 1].tolist()], int)
+        rows, who = rows[who >= 0], who[who >= 0]  # others were seen for too short a time to be anybody
         return Faces(
-            sightings,
-            np.stack(self._logits) if self._logits else np.zeros((0, len(self._branch.labels))),
+            Sightings(
+                rows[:, 0], who, rows[:, 2:6].astype(np.float32) * self._scale, rows[:, 6].astype(np.float32)
+            ),
+            rows[:, 7:],
             end,
-            _spans(sightings),
-            {person: sample.crop for person, sample in self._clearest.items()},
+            {number: person.spans for number, person in enumerate(people)},
+            {number: person.thumbnail for number, person in enumerate(people)},
+            self._follower.cuts,
         )
 
 
-def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Faces:
+def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
     end = 0.0
     # a stream that is announced, but empty, shows no face
     with FaceDetector() as detector:
-        watcher = Watcher(branch, detector, info.height)
+        watcher = Watcher(branch, detector, options, info.height)
         if info.has_video:
             with contextlib.suppress(media.NoStreamError):
                 for frame in media.iter_frames(path, fps=branch.config.face.fps, height=LOOK_HEIGHT):
@@ -201,10 +199,3 @@ def look(branch: Branch, path: Path, info: MediaInfo, report: Progress) -> Faces
             shown = end + float(1 / info.fps) if info.fps else end
             end = max(shown, 0.0 if info.has_audio else info.duration or 0.0)
         return watcher.faces(end)
-
-
-def _spans(sightings: Sightings) -> dict[int, tuple[tuple[float, float], ...]]:
-    """When each person is seen, from the first to the last frame."""
-    people = dict.fromkeys(sightings.people.tolist())
-    times = {person: sightings.times[sightings.people == person] for person in people}
-    return {person: ((float(t[0]), float(t[-1])),) for person, t in times.items()}

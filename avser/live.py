@@ -131,7 +131,7 @@ class Live:
         detector = stack.enter_context(FaceDetector())
         if self._watches:
             rate = branches["face"].config.face.fps
-            self._watcher = Watcher(branches["face"], detector, self.info.height)
+            self._watcher = Watcher(branches["face"], detector, self.options, self.info.height)
             self._pictures = Feed(self._frames(rate), self._clock, max(1, round(WAITING * rate)))
         if self._listens:
             kept = self.options.window + self.options.hop + GRACE + LATE
@@ -198,9 +198,6 @@ class Live:
     def _over(self, end: float) -> bool:
         """Look at what comes until a window is full, or time is up; whether the streams end before it does."""
         while True:
-            for feed in self._feeds:
-                if feed.error is not None and not isinstance(feed.error, media.NoStreamError):
-                    raise feed.error
             frame = None
             if self._pictures is None or self._pictures.empty:
                 time.sleep(GLANCE)
@@ -212,10 +209,17 @@ class Live:
                 self._seen = frame.time
             seen = self._pictures is None or self._seen >= end or self._pictures.empty
             heard = self._sound is None or self._sound.end >= end or self._sound.over
+            self._check()
             if seen and heard:
                 return self._ended and self._end < end - 1e-3
             if self._clock.now() > end + GRACE:
                 return False
+
+    def _check(self) -> None:
+        """Raise what a stream ended with; one that is announced, but empty, shows and says nothing."""
+        for feed in self._feeds:
+            if feed.error is not None and not isinstance(feed.error, media.NoStreamError):
+                raise feed.error
 
     def _moment(self, start: float, end: float, told: int, skipped: int) -> Moment:
         faces = voice = None

@@ -132,7 +132,7 @@ class Recognizer:
     ) -> tuple[Faces | None, Voice | None]:
         branches, modality = self.checkpoint.branches, options.modality
         with torch.inference_mode():
-            faces = look(branches["face"], path, info, report) if modality != "audio" else None
+            faces = look(branches["face"], path, info, options, report) if modality != "audio" else None
             if modality == "face":
                 return faces, None
             seen = faces.end if faces else 0.0

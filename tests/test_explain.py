@@ -78,9 +78,10 @@ def test_the_crops_are_those_of_prediction(fused):
     frames = explain._telling_frames(fused, branch, shown)
     from avser.branches import look
     from avser.media import probe
+    from avser.options import Options
 
     with torch.inference_mode():
-        face = look(branch, SAMPLE, probe(SAMPLE), lambda second: None)
+        face = look(branch, SAMPLE, probe(SAMPLE), Options(), lambda second: None)
         logits = branch.network.frames(explain._tensor([frame.crop for frame in frames]))
     for frame, row in zip(frames, logits, strict=True):
         index = int(np.argmin(abs(face.sightings.times - frame.time)))

@@ -18,9 +18,9 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types options results labels palette settings signals config members torchlibs wording",
-        "paths processes probe media features pictures handcrafted embeddings inputs units faces mouths tracking "
-        "speech speaking metrics naming manifests sources logits subjects folds splits windows timeline devices "
-        "feeds models evidence gradcam fingerprints figures",
+        "paths processes probe media features pictures handcrafted embeddings inputs units faces mouths shots "
+        "appearance finding people tracking speech speaking metrics naming manifests sources logits subjects "
+        "folds splits windows timeline devices feeds models evidence gradcam fingerprints figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching journal tally tasks workers batch live data augment "
         "copies explain prints twins onnx_graphs onnx_export onnx_int8 runtime",
