@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from avser import inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
+from avser.mouths import MouthMeter
 from avser.options import Options
 from avser.results import Sightings
 from avser.speech import Envelope, EnvelopeFinder, SpeechFinder
@@ -128,31 +130,40 @@ class Watcher:
         detector: finds the faces.
         options: how many faces are followed, and how small.
         height: of the full picture, px, to which boxes are scaled; None for that of the frames.
+        mouths: measures mouths where several faces are seen at once; None to measure none.
     """
 
     def __init__(
-        self, branch: Branch, detector: FaceDetector, options: Options, height: int | None = None
+        self,
+        branch: Branch,
+        detector: FaceDetector,
+        options: Options,
+        height: int | None = None,
+        mouths: MouthMeter | None = None,
     ) -> None:
         self._branch, self._height, self._scale = branch, height, 1.0
         self._follower = PeopleFollower(branch.config.face.size, detector, options.max_faces, options.min_face)
-        self._waiting: list[FaceSample] = []  # the network has not seen them
-        self._seen: list[np.ndarray] = []  # (N, 7 + C): time, track, box, score and logits
+        self._mouths = mouths
+        self._waiting: list[tuple[FaceSample, float]] = []  # with its mouth; the network has not seen them
+        self._seen: list[np.ndarray] = []  # (N, 8 + C): time, track, box, score, mouth and logits
 
     def update(self, frame: Frame) -> None:
         """Look at the next frame."""
         if self._height is not None:
             self._scale = self._height / frame.image.shape[0]
-        self._waiting += self._follower.update(frame)
+        samples = self._follower.update(frame)
+        meter = self._mouths if len(samples) > 1 else None
+        self._waiting += [(s, meter.opening(frame.image, s.box) if meter else math.nan) for s in samples]
         if len(self._waiting) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Have the network look at what waits for it."""
         if self._waiting:
-            crops = np.stack([sample.crop for sample in self._waiting])
+            crops = np.stack([sample.crop for sample, _ in self._waiting])
             faces = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
             logits = self._branch.network.frames(faces).double().numpy()
-            rows = np.array([(s.time, s.track, *s.box, s.score) for s in self._waiting])
+            rows = np.array([(s.time, s.track, *s.box, s.score, mouth) for s, mouth in self._waiting])
             self._seen.append(np.concatenate([rows, logits], axis=1))
             self._waiting.clear()
 
@@ -167,7 +178,7 @@ class Watcher:
         self.flush()
         people = self._follower.people()
         numbers = {track: number for number, person in enumerate(people) for track in person.tracks}
-        nothing = np.zeros((0, 7 + len(self._branch.labels)))
+        nothing = np.zeros((0, 8 + len(self._branch.labels)))
         rows = np.concatenate([nothing, *self._seen])
         who = np.array([numbers.get(track, -1) for track in rows[:, 1].tolist()], int)
         rows, who = rows[who >= 0], who[who >= 0]  # others were seen for too short a time to be anybody
@@ -175,20 +186,22 @@ class Watcher:
             Sightings(
                 rows[:, 0], who, rows[:, 2:6].astype(np.float32) * self._scale, rows[:, 6].astype(np.float32)
             ),
-            rows[:, 7:],
+            rows[:, 8:],
             end,
             {number: person.spans for number, person in enumerate(people)},
             {number: person.thumbnail for number, person in enumerate(people)},
             self._follower.cuts,
+            rows[:, 7],
         )
 
 
 def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
     end = 0.0
+    asks_who_speaks = options.modality == "fused" and info.has_audio
     # a stream that is announced, but empty, shows no face
-    with FaceDetector() as detector:
-        watcher = Watcher(branch, detector, options, info.height)
+    with FaceDetector() as detector, MouthMeter() as mouths:
+        watcher = Watcher(branch, detector, options, info.height, mouths if asks_who_speaks else None)
         if info.has_video:
             with contextlib.suppress(media.NoStreamError):
                 for frame in media.iter_frames(path, fps=branch.config.face.fps, height=LOOK_HEIGHT):
