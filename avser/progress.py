@@ -17,6 +17,7 @@ from rich.text import Text
 from avser.batch import Batch, Job, Step
 from avser.console import print_result
 from avser.palette import colour
+from avser.paths import show
 from avser.sources import Source
 
 
@@ -117,14 +118,14 @@ class Bars:
         self.count = len(work)
         self.ended = 0
         self.position = Position(work.size)
-        self.whole = self.progress.add_task("starting", total=None, at="")
+        self.whole = self.progress.add_task("starting", total=None, at="", visible=self.count > 1)
         self.files: dict[Source, TaskID] = {}
 
     def at(self, source: Source, second: float, duration: float | None) -> None:
         """A file has come so far."""
         self.position.at(source, second, duration)
         if source not in self.files:
-            self.files[source] = self.progress.add_task(Path(source.path).name, at="")
+            self.files[source] = self.progress.add_task(show(Path(source.path).name), at="")
         words = f"{second:.0f} s" if duration is None else f"{second:.0f} of {duration:.0f} s"
         self.progress.update(self.files[source], completed=second, total=duration, at=words)
         self._show()
@@ -182,11 +183,11 @@ def _print_step(step: Step, short: bool, out: Console, err: Console) -> None:
     if step.result is not None and not short:
         print_result(step.result, out)
         for path in step.written:
-            err.print(Text(f"written: {path}"), soft_wrap=True)
+            err.print(Text(f"written: {show(path)}"), soft_wrap=True)
     elif not step.kept:
         label, confidence = step.facts["label"], step.facts["confidence"]
         found = f"{label} {float(confidence):.0%}" if label else f"– ({step.facts['reason']})"
-        out.print(Text(f"{step.path}: ").append(found, colour(label).terminal), soft_wrap=True)
+        out.print(Text(f"{show(step.path)}: ").append(found, colour(label).terminal), soft_wrap=True)
 
 
 def _print_summary(summary: Summary, out: Console) -> None:
