@@ -178,13 +178,13 @@ def read_frames(
             image = np.empty(shape, np.uint8)
             if process.read_into(image) < image.nbytes:
                 break
-            shown = process.next_time()
+            shown, duration = process.next_time()
             got = True
             if not time < shown < max(time, start) + MAX_GAP:  # a broken clock: the frame has no place in time
                 continue
             _check_end(header, shown)
             time = shown
-            yield Frame(time, image)
+            yield Frame(time, image, duration)
         process.finish("video", got=got, whole=whole)
 
 
@@ -208,21 +208,24 @@ class _Process(Process):
     """
 
     def __init__(self, output, header: Header) -> None:
-        self.times: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self.times: queue.SimpleQueue[tuple[float, float | None] | None] = queue.SimpleQueue()
         path = header.info.path
         command = output.global_args("-copyts").compile()[1:]
         seconds = header.info.duration or MAX_DURATION
         cpu = CPU_BASE + CPU_PER_SECOND * seconds
         super().__init__([url(path) if part == _FILE else part for part in command], path, cpu)
 
-    def next_time(self) -> float:
-        """Time of the next frame in s, not a number if it has none. showinfo tells it before it is written."""
+    def next_time(self) -> tuple[float, float | None]:
+        """Time of the next frame in s, not a number if it has none, and how long it lasts, None if unknown.
+
+        showinfo tells them before the frame is written.
+        """
         with self.waiting():
-            time = self.times.get()
-        if time is None:
+            times = self.times.get()
+        if times is None:
             self.wait()
             raise MediaError(f"ffmpeg gives no times for the frames of {show(self.path)}: try another ffmpeg")
-        return time
+        return times
 
     def finish(self, what: str, got: bool, whole: bool) -> None:
         """Wait for the end and judge it.
@@ -254,7 +257,9 @@ class _Process(Process):
             while not self.times.empty():
                 self.times.get()
         elif found:
-            self.times.put(float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000)
+            time = float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000
+            lasts = re.search(r"\bduration:\s*([1-9]\d*)\s", message)
+            self.times.put((time, int(lasts[1]) / 1_000_000 if lasts else None))
         else:
             super().heed(message)
 

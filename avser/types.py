@@ -87,10 +87,11 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video: `image` (H, W, 3) uint8 RGB, shown at `time`."""
+    """One picture of a video: `image` (H, W, 3) uint8 RGB, shown at `time`, for `duration` if that is known."""
 
     time: float
     image: np.ndarray
+    duration: float | None = None
 
 
 @dataclass(frozen=True)

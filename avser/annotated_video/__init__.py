@@ -69,7 +69,8 @@ def _encode(
         encoder.add(ready.time, painter.paint(ready))
         progress(ready.time)
         ready = following
-    encoder.add(ready.time, painter.paint(ready), painter.scene.rest(ready.time))
+    lasts = None if ready.duration is None else min(ready.duration, media.MAX_GAP)
+    encoder.add(ready.time, painter.paint(ready), lasts)
     encoder.finish()
     progress(ready.time)
 

