@@ -23,8 +23,10 @@ if importlib.util.find_spec("lightning") is None:
 
 from avser import data, fused_clips, fused_training, joint, training
 from avser.checkpoint import load, read_header
-from avser.fused_config import FusedConfig, load_any
+from avser.fused_config import BRANCHES, FusedConfig, load_any
 from avser.logits import read_logits, write_logits
+from avser.models import build_model
+from avser.models.fusion import FUSION_RULES
 from avser.settings import parse
 from avser.types import Clip, DataError
 
@@ -338,6 +340,38 @@ def test_pictures_are_refused(train, write, corpus, tmp_path, avser_command):
 
 
 # Parts
+
+
+def test_the_shipped_config_takes_the_full_av_clips_of_ravdess(tmp_path):
+    config = load_any(Path(__file__).parents[1] / "configs" / "fused_head.yaml")
+    assert config.rule in FUSION_RULES
+    for name in BRANCHES:
+        build_model(config.of_branch(name))
+    for actor in range(1, 25):
+        for modality in ("01", "02", "03"):
+            folder = tmp_path / config.corpora[0].root / f"Actor_{actor:02d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{modality}-01-05-01-02-01-{actor:02d}.mp4").touch()
+    fold, inner = split(config, tmp_path)
+    assert {clip.info["modality"] for clip in fold.train} == {"av"}
+    assert (len(fold.train), len(fold.val), len(fold.test)) == (16, 4, 4)
+    assert len(inner) == config.inner
+
+
+def test_copies_of_what_is_held_out_are_known():
+    def part(**arrays: tuple[float, float]) -> fused_clips.Part:
+        clips = [Clip(Path(f"{name}.mkv"), "sad", name, "folder") for name in arrays]
+        inputs = {
+            branch: {
+                clip.name: data.Example(clip, np.full(4, arrays[clip.name][side]), np.ones(7)) for clip in clips
+            }
+            for side, branch in enumerate(BRANCHES)
+        }
+        return fused_clips.Part(clips, inputs)
+
+    given = part(new=(1, 2), heard=(3, 4), seen=(5, 6))
+    assert fused_clips.without_copies(given, [part(x=(3, 9)), part(y=(9, 6))]) == ["new"]
+    assert fused_clips.without_copies(given, []) == ["heard", "new", "seen"]
 
 
 def test_names_tell_clips_apart(corpus, write):
