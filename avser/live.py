@@ -20,9 +20,11 @@ from avser import devices, feeds, inputs, media
 from avser.branches import LOOK_HEIGHT, Voice, Watcher, hear
 from avser.faces import FaceDetector
 from avser.feeds import Clock, Feed
+from avser.mouths import MouthMeter
 from avser.options import Options
 from avser.recognizer import Recognizer
 from avser.results import Prediction
+from avser.speech import EnvelopeFinder, SpeechFinder
 from avser.story import Story
 from avser.types import ConfigError, Frame, MediaInfo, ModelError
 from avser.windows import window_grid
@@ -103,7 +105,10 @@ class Live:
         self._pictures: Feed[Frame] | None = None
         self._sound: Feed | None = None
         self._watcher: Watcher | None = None
+        self._speech: SpeechFinder | None = None
+        self._envelope: EnvelopeFinder | None = None
         self._seen = 0.0  # time of the last frame that was looked at
+        self._listened = 0.0  # end of the sound in which speech was looked for
 
     def run(self) -> Iterator[Moment]:
         """The windows as they end; for a file until it is over, else until the iterator is closed.
@@ -129,9 +134,10 @@ class Live:
         """Start reading; what is started ends with the stack."""
         branches = self.model.checkpoint.branches
         detector = stack.enter_context(FaceDetector())
+        mouths = stack.enter_context(MouthMeter()) if self._watches and self._listens else None
         if self._watches:
             rate = branches["face"].config.face.fps
-            self._watcher = Watcher(branches["face"], detector, self.options, self.info.height)
+            self._watcher = Watcher(branches["face"], detector, self.options, self.info.height, mouths)
             self._pictures = Feed(self._frames(rate), self._clock, max(1, round(WAITING * rate)))
         if self._listens:
             kept = self.options.window + self.options.hop + GRACE + LATE
@@ -152,10 +158,8 @@ class Live:
                 branches["face"].network.frames(torch.zeros(1, 3, side, side))
             if self._sound is not None:
                 noise = np.random.default_rng(0).normal(0, 0.1, round(self.options.window * self._rate))
-                hear(
-                    branches["audio"],
-                    [(0, inputs.prepare(noise.astype(np.float32), branches["audio"].config.audio))],
-                )
+                sound = inputs.prepare(noise.astype(np.float32), branches["audio"].config.audio)
+                hear(branches["audio"], [(0, sound)])
 
     @property
     def _rate(self) -> int:
@@ -227,16 +231,30 @@ class Live:
             if self._watcher is not None:
                 faces = self._watcher.faces(end)
             if self._sound is not None:
-                branch = self.model.checkpoint.branches["audio"]
-                sound = inputs.prepare(self._heard(start, end), branch.config.audio)
-                voice = Voice(hear(branch, [((start, end), sound)]), end)
+                voice = self._voice(start, end)
             story = Story(self.model.decider, self.info, self.options, faces, voice)
             predictions = tuple(story.window(start, end))
             if self._watcher is not None:
-                self._watcher.forget(
-                    start
-                )  # the last window of a file may begin earlier than the next of the grid
+                # not later: the last window of a file may begin before the next one of the grid
+                self._watcher.forget(start)
         return Moment(start, end, predictions, self._clock.now() - end, self._dropped - told, skipped)
+
+    def _voice(self, start: float, end: float) -> Voice:
+        """What the voice says in a window, and where somebody speaks."""
+        branch = self.model.checkpoint.branches["audio"]
+        sound = inputs.prepare(self._heard(start, end), branch.config.audio)
+        for block in self._sound.between(self._listened, math.inf):
+            if self._speech is None or abs(block.start - self._listened) > BLOCK / 2:  # some was lost
+                self._speech, self._envelope = SpeechFinder(self._rate), EnvelopeFinder(self._rate)
+            self._speech.update(block)
+            self._envelope.update(block)
+            self._listened = block.end
+        logits = hear(branch, [((start, end), sound)])
+        if self._speech is None:
+            return Voice(logits, end)
+        self._speech.forget(start)
+        self._envelope.forget(start)
+        return Voice(logits, end, self._speech.so_far(), self._envelope.so_far())
 
     def _heard(self, start: float, end: float) -> np.ndarray:
         """The sound of a window, (S,), as far as it has been heard; silence before a microphone began."""

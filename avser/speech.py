@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import math
@@ -90,6 +91,17 @@ class SpeechFinder:
             self._close(self._chunks)
         start = self._start or 0.0
         return _padded(self._found, start, start + self._heard / self._rate)
+
+    def so_far(self) -> tuple[tuple[float, float], ...]:
+        """What `finish` would tell now; more sound may come."""
+        twin = copy.copy(self)
+        twin._found = self._found.copy()
+        return twin.finish()
+
+    def forget(self, before: float) -> None:
+        """Drop what ended before a time, s."""
+        first = (before - (self._start or 0.0)) * RATE / CHUNK
+        self._found = [chunks for chunks in self._found if chunks[1] >= first]
 
     def _resampled(self, samples: np.ndarray) -> np.ndarray:
         """The next samples (S,) at the network's rate."""
@@ -247,6 +259,21 @@ class EnvelopeFinder:
         self._take(np.zeros(2 * self._frame, np.float32))
         values = np.concatenate(self._values)[: math.ceil(self._heard / self._frame)]
         return Envelope(values, self._rate / self._frame, self._start or 0.0)
+
+    def so_far(self) -> Envelope:
+        """What `finish` would tell now; more sound may come."""
+        twin = copy.copy(self)
+        twin._values = self._values.copy()
+        return twin.finish()
+
+    def forget(self, before: float) -> None:
+        """Drop what was heard before a time, s."""
+        values = np.concatenate(self._values)
+        count = int((before - (self._start or 0.0)) * self._rate / self._frame)
+        count = min(max(count, 0), len(values))
+        self._values = [values[count:]]
+        self._start = (self._start or 0.0) + count * self._frame / self._rate
+        self._heard -= count * self._frame
 
     def _take(self, samples: np.ndarray) -> None:
         samples = np.concatenate([self._rest, samples])

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from conftest import SAMPLE
 
-from avser import branches, devices, feeds, recognizer
+from avser import branches, devices, feeds, media, recognizer
 from avser.feeds import Clock, Feed
 from avser.live import GRACE, LATE, Live, Source
 from avser.options import Options
+from avser.speech import EnvelopeFinder, SpeechFinder
 from avser.types import AudioTrack, ConfigError, Frame, MediaError
 
 
@@ -37,9 +38,9 @@ def test_a_file_in_real_time_is_the_file(model, modality):
     took = time.monotonic() - began
     wanted = model.run(SAMPLE, model.check(options))
     assert took > wanted.predictions[-1].end  # it was not read faster than it plays
-    found = {(m.start, m.end): m for m in moments}
+    found = {(round(m.start, 3), round(m.end, 3)): m for m in moments}
     for p in wanted.predictions:
-        moment = found.pop((p.start, p.end), None)
+        moment = found.pop((round(p.start, 3), round(p.end, 3)), None)
         if moment is None or moment.dropped:  # a very busy machine
             continue
         (seen,) = moment.predictions
@@ -71,11 +72,14 @@ def test_memory_does_not_grow(model, make_media):
     live = Live(model, Source(long), Options(window=1.0, hop=0.5))
     kept = []
     for _ in live.run():
-        kept.append((len(live._watcher._rows), len(live._watcher._logits), len(live._sound._kept)))
+        rows = sum(map(len, live._watcher._seen))
+        kept.append((rows, len(live._sound._kept), sum(map(len, live._envelope._values))))
     face = model.checkpoint.branches["face"].config.face
     assert len(kept) > 5
-    assert max(rows for rows, *_ in kept) <= 3 * face.fps
-    assert max(blocks for *_, blocks in kept) <= live._sound._kept.maxlen
+    rows, blocks, values = (max(numbers) for numbers in zip(*kept, strict=True))
+    assert rows <= 4 * face.fps
+    assert blocks <= live._sound._kept.maxlen
+    assert values <= 500  # of the envelope, 100 a second
 
 
 def test_closing_ends_what_was_started(model):
@@ -125,6 +129,32 @@ def test_pictures_of_a_camera_fit():
     images.close()
     assert image.shape == (*devices.SIZE[::-1], 3)
     assert image.std() > 20
+
+
+# Speech as it is heard
+
+
+def test_speech_so_far_is_that_of_the_sound_so_far():
+    finders = SpeechFinder(16000), EnvelopeFinder(16000)
+    whole = media.read_audio(SAMPLE)
+    for block in media.iter_audio(SAMPLE, block=0.1):
+        for finder in finders:
+            finder.update(block)
+        if 2.05 < block.end < 2.15 or 4.05 < block.end < 4.15:
+            fresh = SpeechFinder(16000), EnvelopeFinder(16000)
+            for finder in fresh:
+                finder.update(whole.between(0.0, block.end))
+            assert finders[0].so_far() == fresh[0].finish()
+            assert finders[1].so_far().values == pytest.approx(fresh[1].finish().values, abs=1e-6)
+    spans, envelope = finders[0].so_far(), finders[1].so_far()
+    for finder in finders:
+        finder.forget(3.0)
+    assert finders[0].finish() == tuple(span for span in spans if span[1] > 3.0)
+    late = finders[1].finish()
+    assert late.start == pytest.approx(3.0, abs=0.011)
+    assert late.values == pytest.approx(envelope.values[-len(late.values) :], abs=1e-6)
+    times = np.arange(3.2, 5.0, 0.1)
+    assert late.around(times, 0.1) == pytest.approx(envelope.around(times, 0.1), abs=1e-6)
 
 
 # Feeds
