@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from avser.types import AudioTrack, AvserError, Frame
+from avser.types import AudioTrack, Frame
 
 START = 60.0
 """Longest time that one stream waits for the other to begin, s."""
@@ -115,7 +115,7 @@ class Feed(threading.Thread, Generic[Item]):
         self._lock = threading.Condition()
         self._stopped = False
         self.end, self.over, self.dropped = 0.0, False, 0
-        self.error: AvserError | None = None
+        self.error: Exception | None = None
 
     def run(self) -> None:
         try:
@@ -128,7 +128,7 @@ class Feed(threading.Thread, Generic[Item]):
                         self._kept.append(item)
                         self.end = item.end if isinstance(item, AudioTrack) else item.time
                         self._lock.notify()
-        except AvserError as error:
+        except Exception as error:  # whatever it is, it is raised where the items are taken
             self.error = error
         finally:
             self._clock.give_up()

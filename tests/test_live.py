@@ -177,7 +177,7 @@ def test_a_feed_keeps_the_latest():
 def test_a_stream_that_comes_to_nothing_does_not_hold_the_other_up():
     clock = Clock(2)
     none = Feed(feeds.played_frames(frames(), clock), clock, most=3)
-    sound = Feed(feeds.played_sound(iter([AudioTrack(np.zeros(10), 100, 0.0)]), clock), clock, most=3)
+    sound = Feed(feeds.played_sound((AudioTrack(np.zeros(10), 100) for _ in range(1)), clock), clock, most=3)
     for feed in (sound, none):
         feed.start()
     for feed in (sound, none):
