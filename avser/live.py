@@ -216,7 +216,8 @@ class Live:
             self._check()
             if seen and heard:
                 return self._ended and self._end < end - 1e-3
-            if self._clock.now() > end + GRACE:
+            # a file is about to end where its header says so: no window goes beyond it
+            if self._clock.now() > end + GRACE and end <= (self.info.duration or math.inf):
                 return False
 
     def _check(self) -> None:
