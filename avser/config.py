@@ -94,7 +94,8 @@ class Training(_Section):
     clip (`gender`, `statement`, `intensity`, `corpus`; `label`, the corpus's own where the target is votes…) that
     further heads learn beside the emotion, at `side_weight` of its loss; they are not part of the model. `freeze`
     leaves the backbone as `init_from` has it: only the classifier learns. `refit` fits once more, with the
-    validation clips, after these have told temperature and weights of members.
+    validation clips, after these have told temperature and weights of members. `teachers` are model files whose
+    averaged answers make up `teacher_share` of each target (distillation).
     """
 
     epochs: int = pydantic.Field(30, ge=1)
@@ -114,6 +115,8 @@ class Training(_Section):
     side_weight: float = pydantic.Field(0.2, ge=0)
     refit: bool = False
     freeze: bool = False
+    teachers: list[str] = []
+    teacher_share: float = pydantic.Field(0.5, ge=0, le=1)
 
 
 class Config(_Section):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from avser import checkpoint, data, solving, torchlibs
+from avser import data, solving, torchlibs
 from avser.config import Config
 from avser.fitting import BranchModule, EpochLine
 from avser.labels import label_set
+from avser.pretrained import load_branch
 from avser.splits import Fold
-from avser.types import DataError, ModelError
+from avser.types import ModelError
 
 lightning = torchlibs.import_lightning()
 callbacks, loggers = lightning.pytorch.callbacks, lightning.pytorch.loggers
@@ -92,19 +93,8 @@ def _narrow(network: torch.nn.Module) -> bool:
 
 
 def _start_from(module: BranchModule, config: Config, protocol: str) -> None:
-    """Begin with the weights of a trained branch; a classifier over other labels begins afresh.
-
-    A branch that has met this corpus may only go on where it was held out from the same clips.
-    """
-    branch = checkpoint.load(config.init_from).branches.get(config.branch)
-    if branch is None:
-        raise ModelError(f"{config.init_from}: has no {config.branch} branch to start {config.name} from")
-    shared = {corpus.name for corpus in config.corpora} & set(branch.meta["corpora"])
-    if shared and branch.meta["protocol"] != protocol:
-        raise DataError(
-            f"{config.init_from}: has learned from {', '.join(sorted(shared))} under {branch.meta['protocol']!r}, "
-            f"so clips held out under {protocol!r} are not new to it; start from a model of the same fold"
-        )
+    """Begin with the weights of a trained branch; a classifier over other labels begins afresh."""
+    branch = load_branch(config, config.init_from, protocol)
     weights = branch.network.state_dict()
     if branch.labels != label_set(config.labels):
         weights = {name: value for name, value in weights.items() if not name.startswith("head.")}

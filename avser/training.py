@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avser import __version__, checkpoint, copies, data, estimators, metrics, solving, trainer
+from avser import __version__, checkpoint, copies, data, estimators, metrics, pretrained, solving, trainer
 from avser.config import Config, load_config
 from avser.estimators import ESTIMATORS
 from avser.labels import label_set
@@ -147,6 +147,7 @@ def _load_parts(config: Config, fold: Fold, title: str) -> dict[str, list[data.E
     print(
         f"{title}: {len(parts['train'])} to train, {len(parts['val'])} to validate, {len(parts['test'])} to test"
     )
+    parts["train"] = pretrained.taught(config, f"{config.protocol_name}, fold {fold.name}", parts["train"])
     return parts
 
 

@@ -24,7 +24,7 @@ LAYERS = tuple(
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching journal tally tasks workers batch live data augment "
         "copies explain prints twins onnx_graphs onnx_export onnx_int8 runtime",
-        "fitting solving trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
+        "fitting solving pretrained trainer estimators fusion_examples fusion_tables head_fitting fusion_fitting fusing",
         "training fused_config fused_clips joint fused_training",
         "benchmark ensembling plots sweeps published reports fusion_reports console progress live_console "
         "split_sources audit audit_reports resampling contributions missing_modality degradation kept_parts takes "

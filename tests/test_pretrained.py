@@ -1,10 +1,11 @@
-"""Going on from a trained branch: its weights are taken, and clips it has met are not measured on."""
+"""Starting and learning from trained branches; clips that they have met are not measured on."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from corpora import make_corpus, mini_settings
@@ -14,6 +15,9 @@ if importlib.util.find_spec("lightning") is None:
 
 from avser import checkpoint, training
 from avser.config import Config, parse_config
+from avser.data import load_examples, run_network, scan
+from avser.metrics import softmax
+from avser.pretrained import taught
 from avser.types import DataError, ModelError
 
 
@@ -79,3 +83,37 @@ def test_a_pooling_by_attention_begins_afresh_on_known_weights(data, first, tmp_
     training.train(again, data, tmp_path)
     there = tmp_path / "again" / "fold0" / "model.safetensors"
     torch.testing.assert_close(weight(there, "attend.bias"), weight(path, "attend.bias"), atol=1e-5, rtol=0)
+
+
+def taught_by(teachers: list[Path], share: float, **changes: object) -> Config:
+    values = {"epochs": 1, "batch_size": 8, "teachers": [str(path) for path in teachers], "teacher_share": share}
+    return settings("pupil", [4, 8], training=values, **changes)
+
+
+def test_targets_are_in_part_what_the_teachers_say(data, first, tmp_path):
+    training.train(settings("second", [4, 8], seed=5), data, tmp_path)
+    second = tmp_path / "second" / "fold0" / "model.safetensors"
+    config = taught_by([first, second], 0.25)
+    examples, _ = load_examples(config, scan(config, data))
+    protocol = checkpoint.load(first).branches["face"].meta["protocol"]
+    soft = []
+    for path in (first, second):
+        teacher = checkpoint.load(path).branches["face"]
+        soft.append(np.log(softmax(run_network(teacher.network, teacher.config, examples))))
+    mean = np.exp(np.mean(soft, axis=0))
+    expected = 0.75 * np.stack([x.target for x in examples]) + 0.25 * mean / mean.sum(1, keepdims=True)
+    found = np.stack([x.target for x in taught(config, protocol, examples)])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_a_pupil_is_trained(data, first, tmp_path):
+    training.train(taught_by([first], 0.5), data, tmp_path)
+    assert (tmp_path / "pupil" / "fold0" / "model.safetensors").exists()
+
+
+def test_a_teacher_of_another_fold_or_of_other_emotions_is_refused(data, first, tmp_path):
+    with pytest.raises(DataError, match="not new to it"):
+        training.train(taught_by([first], 0.5, folds=[1]), data, tmp_path)
+    with pytest.raises(ModelError, match="other emotions than ferplus8"):
+        training.train(taught_by([first], 0.5, labels="ferplus8"), data, tmp_path / "other")
