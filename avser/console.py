@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich import box
@@ -14,36 +14,74 @@ from rich.text import Text
 from avser import checkpoint
 from avser.palette import colour
 from avser.results import Prediction, Result
+from avser.wording import clock
+
+MOST_ROWS = 200
+"""Windows that are printed; of a longer file the rest is counted."""
+
+MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
+"""For notes below a table; further ones share a star."""
 
 
 def print_result(result: Result, out: Console) -> None:
-    """A readable table: time, emotion, confidence, what the voice says, what the face says."""
+    """A readable table: time, person where there are several, emotion, confidence, what voice and face say.
+
+    The file as a whole comes last, and each person before it where there are several; below the table stand notes,
+    and how much of the file is speech. It fits into 80 columns.
+    """
     out.print(Text(str(result.path), style="italic"), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")  # fits into 80 columns
+    several = len({p.person for p in result.predictions} | {p.person for p in result.people}) > 1
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("time (s)", justify="right", no_wrap=True)
+    if several:
+        table.add_column("who", justify="right", no_wrap=True)
     table.add_column("emotion", no_wrap=True)
-    table.add_column("confidence", justify="right", no_wrap=True)
+    table.add_column("" if several else "confidence", justify="right", no_wrap=True)
     table.add_column("voice says")
     table.add_column("face says")
-    for p in result.predictions:
-        table.add_row(*_cells(result.labels, p))
-    if len(result.predictions) > 1:
-        table.add_section()
-        table.add_row(*_cells(result.labels, result.overall, "whole file"))
+    shown = result.predictions[:MOST_ROWS]
+    overall = [result.overall] if len(result.predictions) > 1 else []
+    if len(result.people) > 1:
+        overall = [*(p.overall for p in result.people), *overall]
+    notes = list(dict.fromkeys(p.note for p in (*shown, *overall) if p.note))
+    for p in shown:
+        table.add_row(*_cells(result.labels, p, f"{p.start:.1f} – {p.end:.1f}", several, notes))
+    table.add_section()
+    for p in overall:
+        time = "whole file" if p is result.overall else "all windows"
+        table.add_row(*_cells(result.labels, p, time, several, notes))
     out.print(table)
+    for line in (*_below(result, len(shown)), *(f"{_mark(note, notes)} {note}" for note in notes)):
+        out.print(Text(line, style="dim"))
 
 
-def _cells(labels: Sequence[str], p: Prediction, time: str | None = None) -> list[Text]:
-    said = [_said(labels, p, name) for name in ("audio", "face")]
-    time = time or f"{p.start:.1f} – {p.end:.1f}"
+def _below(result: Result, shown: int) -> Iterator[str]:
+    """What stands below the table."""
+    if shown < len(result.predictions):
+        yield f"… and {len(result.predictions) - shown} more rows; -o writes them all"
+    if result.speech:
+        seconds = sum(end - start for start, end in result.speech)
+        yield f"speech: {clock(seconds)} of {clock(result.overall.end)}"
+    elif result.speech is not None:
+        yield "speech: none"
+
+
+def _cells(labels: Sequence[str], p: Prediction, time: str, several: bool, notes: Sequence[str]) -> list[Text]:
+    """A row; where avser abstains, the reason stands in place of what the modalities say."""
+    ahead = [Text(time)]
+    if several:
+        ahead.append(Text("" if p.person is None else str(p.person + 1)))
     if p.label is None:
-        return [Text(time), Text("–"), Text(""), Text(p.reason or "", style="dim"), Text("")]
-    return [
-        Text(time),
-        Text(p.label, style=f"bold {colour(p.label).terminal}"),
-        Text(f"{p.confidence:.0%}"),
-        *said,
-    ]
+        return [*ahead, Text("–"), Text(""), Text(p.reason or "", style="dim"), Text("")]
+    name = Text(p.label, style=f"bold {colour(p.label).terminal}")
+    if p.note:
+        name.append(_mark(p.note, notes), style="not bold dim")
+    return [*ahead, name, Text(f"{p.confidence:.0%}"), *(_said(labels, p, of) for of in ("audio", "face"))]
+
+
+def _mark(note: str, notes: Sequence[str]) -> str:
+    place = notes.index(note)
+    return MARKS[place] if place < len(MARKS) else "*"
 
 
 def _said(labels: Sequence[str], p: Prediction, name: str) -> Text:

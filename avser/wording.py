@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
 from avser.options import Options
-from avser.palette import BRANCHES
 
 
 def person_name(person: int | None) -> str:
@@ -59,16 +58,7 @@ def printable(text: str) -> str:
     return "".join(kept)
 
 
-def weights(shares: Mapping[str, float]) -> str:
-    """What each modality weighs.
-
-    >>> weights({"audio": 0.6, "face": 0.4})
-    'voice 60 %, face 40 %'
-    """
-    return ", ".join(f"{BRANCHES[name][0]} {percent(share)}" for name, share in shares.items())
-
-
-def likeliest(labels: tuple[str, ...], probs: np.ndarray) -> str:
+def likeliest(labels: Sequence[str], probs: np.ndarray) -> str:
     """The most probable emotion of a distribution (C,), and how probable it is."""
     best = int(np.argmax(probs))
     return f"{labels[best]} {percent(float(probs[best]))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -102,7 +103,7 @@ def make_scene(
         media=MediaInfo(Path(path), seconds, True, True, 1280, 720, Fraction(25), "h264", "aac", 48000, 2),
         labels=names,
         predictions=tuple(predictions),
-        overall=next(p for p in predictions if p.label is not None),
+        overall=dataclasses.replace(next(p for p in predictions if p.label is not None), person=None, end=seconds),
         model="av-test",
         model_version="0.1",
         options=Options("fused", hop=hop),

@@ -1,5 +1,5 @@
 "use strict";
-// The timeline of a result, drawn on a canvas and tied to the player. `data` is described in page_data.py.
+// The timeline of a result, drawn on a canvas and tied to the player. `data` is described in `page_data`.
 const data = JSON.parse(document.getElementById("data").textContent);
 const media = document.getElementById("media"), timeline = document.getElementById("timeline");
 const canvas = timeline.querySelector("canvas"), cursor = document.getElementById("cursor");
@@ -7,7 +7,7 @@ const pan = document.getElementById("pan"), now = document.getElementById("now")
 const GUTTER = 50, TITLE = 22, BANDS = 54, ROW = 16, GAP = 12, SPEECH = 16, AXIS = 20;
 const C = data.labels.length;
 const view = { start: 0, end: data.end };
-let time = 0, playable = true;
+let time = 0, playable = true, drawn = 0;
 
 function clock(seconds, digits = 1) {
   const unit = 10 ** digits, whole = Math.round(Math.max(0, seconds) * unit);
@@ -68,7 +68,7 @@ function hatched(context, ink) {
 
 function draw() {
   const style = getComputedStyle(document.documentElement), colour = (name) => style.getPropertyValue(name).trim();
-  const width = timeline.clientWidth, sharp = window.devicePixelRatio || 1;
+  const width = drawn = timeline.clientWidth, sharp = window.devicePixelRatio || 1;
   const laneHeight = TITLE + BANDS + ROW * data.rows.length + GAP;
   const height = SPEECH + 8 + data.lanes.length * laneHeight + AXIS;
   canvas.width = Math.round(width * sharp); canvas.height = Math.round(height * sharp);
@@ -385,5 +385,6 @@ if (whose) whose.addEventListener("change", () => {
   for (const row of document.querySelectorAll("#segments tr[data-who]"))
     row.hidden = whose.value !== "" && row.dataset.who !== whose.value;
 });
-new ResizeObserver(draw).observe(timeline);
+new ResizeObserver(() => { if (timeline.clientWidth !== drawn) requestAnimationFrame(draw); }).observe(timeline);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+draw();

@@ -5,7 +5,6 @@ Nothing of it comes from elsewhere but the video itself, which it finds by its p
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +12,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
-from avser.faces import opencv
-from avser.palette import BRANCHES, colour, ink
-from avser.results import Person, Prediction, Result
+from avser.palette import colour
+from avser.results import Result
 from avser.types import MediaInfo
-from avser.wording import clock, percent, person_name, printable, settings_words
-from avser.writers.lanes import distribution, duration, lanes, modalities, runs
+from avser.wording import clock, percent, person_name, settings_words
+from avser.writers.lanes import duration, lanes, runs
+from avser.writers.page_cards import cards, chip, html_text, time_button
 from avser.writers.page_data import join_count, page_data, to_script
 
 MOST_ROWS = 2000
@@ -44,13 +41,13 @@ def page(result: Result, folder: Path) -> str:
     Args:
         folder: where the page will lie.
     """
-    name = _text(result.path.name)
+    name = html_text(result.path.name)
     body = [
-        f"<header><h1>{name}</h1><p class=dim>{_text(_facts(result.media))}</p></header>",
-        _player(result, folder),
-        _timeline(result),
-        '<h2>At this moment</h2><div id="now" class="cards"></div>',
-        f'<h2>Over the whole file</h2><div class="cards">{_cards(result)}</div>',
+        f"<header><h1>{name}</h1><p class=dim>{html_text(_facts(result.media))}</p></header>",
+        f'<main><section class="player">{_player(result, folder)}</section>',
+        f'<section class="timeline">{_timeline(result)}</section>',
+        '<section class="now"><h2>At this moment</h2><div id="now" class="cards"></div></section></main>',
+        f'<h2>Over the whole file</h2><div class="cards">{cards(result)}</div>',
         _segments(result),
         _unsaid(result),
         _speech(result),
@@ -71,11 +68,6 @@ def page(result: Result, folder: Path) -> str:
 @functools.cache
 def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _text(text: str) -> str:
-    """Any text as HTML."""
-    return escape(printable(text))
 
 
 def media_address(path: Path, folder: Path) -> str:
@@ -111,7 +103,7 @@ def _player(result: Result, folder: Path) -> str:
 
 def _timeline(result: Result) -> str:
     legend = "".join(
-        f'<li><i style="background:{colour(label).hex}"></i>{_text(label)}</li>' for label in result.labels
+        f'<li><i style="background:{colour(label).hex}"></i>{html_text(label)}</li>' for label in result.labels
     )
     joined = join_count(len(result.predictions))
     averaged = f" Every {joined} windows are averaged to one." if joined > 1 else ""
@@ -124,88 +116,10 @@ def _timeline(result: Result) -> str:
         '<input type="range" id="pan" min="0" value="0" hidden aria-label="Part of the timeline that is shown">'
         f'<ul class="legend">{legend}<li><i class="hatch"></i>abstains</li></ul>'
         '<p class="dim">Bands: how probable each emotion is. Rows: the most probable one by modality. Dotted: the '
-        f"shot changes. Click or drag to go there; keys: arrows, Home, End, space to play, + and − to zoom.{averaged}"
+        f"shot changes.{averaged} Click or drag to go there; keys: arrows, Home, End, space to play, + and − to "
+        "zoom."
         "</p><noscript><p>The timeline needs JavaScript; the tables below do not.</p></noscript>"
     )
-
-
-# What is expressed over all
-
-
-def _cards(result: Result) -> str:
-    everybody = _card("Everybody together", result.overall, result, "", "")
-    return everybody + "".join(_person(person, result) for person in result.people)
-
-
-def _person(person: Person, result: Result) -> str:
-    picture = ""
-    if person.thumbnail is not None:
-        picture = (
-            f'<img id="face-{person.person}" src="{_data_uri(person.thumbnail)}" alt="" width="72" height="72">'
-        )
-    seconds = sum(end - start for start, end in person.spans)
-    stretches = "one stretch" if len(person.spans) == 1 else f"{len(person.spans)} stretches"
-    seen = f"<p class=dim>Seen for {clock(seconds)} in {stretches}, from {_button(person.spans[0][0])}</p>"
-    return _card(person_name(person.person), person.overall, result, picture, seen)
-
-
-def _card(name: str, overall: Prediction, result: Result, picture: str, more: str) -> str:
-    said = _emotion(overall)
-    rows = [row for row in modalities(result) if distribution(overall, row) is not None]
-    bars = "".join(
-        f"<b>{BRANCHES[row][0]}</b>{_bar(distribution(overall, row), result.labels)}"
-        f"<span>{_said(overall, row, result.labels)}</span>"
-        for row in rows
-    )
-    table = _probabilities(overall, rows, result.labels) if rows else ""
-    note = f"<p class=dim>{_text(overall.note)}</p>" if overall.note else ""
-    return (
-        f'<div class="card"><header>{picture}<div><h3>{name}</h3>{said}</div></header>'
-        f'<div class="said">{bars}</div>{note}{more}{table}</div>'
-    )
-
-
-def _emotion(p: Prediction) -> str:
-    if p.label is None:
-        return f"<span>abstains: {_text(p.reason or 'no reason given')}</span>"
-    shade = colour(p.label).hex
-    words = f"{_text(p.label)} {percent(p.confidence)}"
-    return f'<span class="name" style="background:{shade};color:{ink(shade)}">{words}</span>'
-
-
-def _bar(probs: np.ndarray, labels: Sequence[str]) -> str:
-    parts = (
-        f'<i style="width:{100 * float(p):.1f}%;background:{colour(label).hex}" '
-        f'title="{_text(label)} {percent(float(p))}"></i>'
-        for label, p in zip(labels, probs, strict=True)
-    )
-    return f'<div class="bar">{"".join(parts)}</div>'
-
-
-def _said(p: Prediction, row: str, labels: Sequence[str]) -> str:
-    probs = distribution(p, row)
-    best = int(np.argmax(probs))
-    weight = f", weight {percent(p.weights[row])}" if row in p.weights else ""
-    return f"{_text(labels[best])} {percent(float(probs[best]))}{weight}"
-
-
-def _probabilities(p: Prediction, rows: Sequence[str], labels: Sequence[str]) -> str:
-    header = "".join(f'<th class="number">{BRANCHES[row][0]}</th>' for row in rows)
-    lines = "".join(
-        f"<tr><td>{_text(label)}</td>"
-        + "".join(f'<td class="number">{percent(float(distribution(p, row)[i]))}</td>' for row in rows)
-        + "</tr>"
-        for i, label in enumerate(labels)
-    )
-    table = f"<table><thead><tr><th>emotion</th>{header}</tr></thead><tbody>{lines}</tbody></table>"
-    return f"<details><summary>Probabilities</summary>{table}</details>"
-
-
-def _data_uri(image: np.ndarray) -> str:
-    """A picture (H, W, 3) RGB as the address of a JPEG."""
-    cv2 = opencv()
-    coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
 
 
 # Tables
@@ -215,8 +129,8 @@ def _segments(result: Result) -> str:
     longest = _longest(result.segments, lambda s: (s.start, s.end))
     lines = "".join(
         f'<tr data-from="{s.start:.3f}" data-to="{s.end:.3f}" data-who="{person_name(s.person)}">'
-        f"<td>{_button(s.start)}</td><td>{clock(s.end)}</td><td>{person_name(s.person)}</td>"
-        f'<td>{_name(s.label)}</td><td class="number">{percent(s.confidence)}</td></tr>'
+        f"<td>{time_button(s.start)}</td><td>{clock(s.end)}</td><td>{person_name(s.person)}</td>"
+        f'<td>{chip(s.label, s.label)}</td><td class="number">{percent(s.confidence)}</td></tr>'
         for s in longest
     )
     people = list(dict.fromkeys(person_name(s.person) for s in result.segments))
@@ -239,8 +153,8 @@ def _unsaid(result: Result) -> str:
             stretches += [(start, end, lane.whose, why) for start, end, why in runs(lane.moments, said)]
     longest = _longest(stretches, lambda stretch: stretch[:2])
     lines = "".join(
-        f'<tr data-from="{start:.3f}" data-to="{end:.3f}"><td>{_button(start)}</td><td>{clock(end)}</td>'
-        f"<td>{person_name(whose) if whose is not None or result.people else '–'}</td><td>{_text(why)}</td></tr>"
+        f'<tr data-from="{start:.3f}" data-to="{end:.3f}"><td>{time_button(start)}</td><td>{clock(end)}</td>'
+        f"<td>{'–' if whose is None else person_name(whose)}</td><td>{html_text(why)}</td></tr>"
         for start, end, whose, why in longest
     )
     shown = _wide("unsaid", "<th>from</th><th>to</th><th>who</th><th>why</th>", lines) if lines else "<p>None.</p>"
@@ -254,7 +168,7 @@ def _speech(result: Result) -> str:
     share = percent(min(1.0, total / duration(result)))
     said = f"<p>{clock(total)} of speech, {share} of the file, in {len(result.speech)} stretches.</p>"
     lines = "".join(
-        f'<tr data-from="{start:.3f}" data-to="{end:.3f}"><td>{_button(start)}</td><td>{clock(end)}</td></tr>'
+        f'<tr data-from="{start:.3f}" data-to="{end:.3f}"><td>{time_button(start)}</td><td>{clock(end)}</td></tr>'
         for start, end in _longest(result.speech, lambda span: span)
     )
     table = _wide("speech", "<th>from</th><th>to</th>", lines) if lines else ""
@@ -281,15 +195,6 @@ def _wide(name: str, header: str, lines: str) -> str:
     return f'<div class="wide" tabindex="0">{table}</div>'
 
 
-def _button(time: float) -> str:
-    return f'<button data-t="{time:.3f}" title="go there">{clock(time)}</button>'
-
-
-def _name(label: str) -> str:
-    shade = colour(label).hex
-    return f'<span class="name" style="background:{shade};color:{ink(shade)}">{_text(label)}</span>'
-
-
 def _made(result: Result) -> str:
     facts = {
         "model": f"{result.model} {result.model_version}",
@@ -305,4 +210,6 @@ def _made(result: Result) -> str:
 
 
 def _list(facts: Iterable[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts) + "</dl>"
+    return (
+        "<dl>" + "".join(f"<dt>{html_text(key)}</dt><dd>{html_text(value)}</dd>" for key, value in facts) + "</dl>"
+    )
