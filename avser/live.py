@@ -214,11 +214,10 @@ class Live:
             seen = self._pictures is None or self._seen >= end or self._pictures.empty
             heard = self._sound is None or self._sound.end >= end or self._sound.over
             self._check()
-            if seen and heard:
-                return self._ended and self._end < end - 1e-3
             # a file is about to end where its header says so: no window goes beyond it
-            if self._clock.now() > end + GRACE and end <= (self.info.duration or math.inf):
-                return False
+            may_end = end > (self.info.duration or math.inf) and not self._ended
+            if (seen and heard) or (self._clock.now() > end + GRACE and not may_end):
+                return self._ended and self._end < end - 1e-3
 
     def _check(self) -> None:
         """Raise what a stream ended with; one that is announced, but empty, shows and says nothing."""
