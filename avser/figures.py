@@ -9,6 +9,7 @@ from avser.files import replacing
 from avser.types import DataError, MissingExtraError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure
 
 

@@ -38,7 +38,7 @@ def test_words_of_a_scene():
     found = texts(scene)
     assert f"a b.mp4: {scene.overall.label} {percent(scene.overall.confidence)} over the whole file" in found
     assert any(text.startswith("Person 1: ") for text in found)
-    assert "Voice without a face, or nobody" in found
+    assert "Voice on its own, or nobody" in found
     for words in ("voice", "face", "fused", "speech", "abstains", "0:30", *scene.labels):
         assert words in found
     longest = max(scene.segments, key=lambda s: s.end - s.start)

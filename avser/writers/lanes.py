@@ -9,6 +9,7 @@ import numpy as np
 
 from avser import timeline
 from avser.results import Person, Prediction, Result, Segment
+from avser.wording import person_name
 
 Moment = tuple[float, float, Prediction]
 """(start, end, window): a stretch of time and the window that it belongs to."""
@@ -19,7 +20,7 @@ class Lane:
     """One person's share of a result.
 
     Attributes:
-        whose: id of the person; None for a voice without a face, and for stretches in which nobody is seen.
+        whose: id of the person; None for a voice on its own, and for stretches in which nobody is seen.
         person: what was found about the person, None for the voice.
         moments: the windows without their overlaps, in order of time (see `timeline.moments`).
         segments: stretches of constant emotion.
@@ -32,7 +33,7 @@ class Lane:
 
 
 def lanes(result: Result) -> list[Lane]:
-    """One lane a person, in order of appearance, and last the voice without a face, if there is one."""
+    """One lane a person, in order of appearance, and last the voice on its own, if there is one."""
     people = {p.person: p for p in result.people}
     moments = timeline.moments(result.predictions)
     return [
@@ -44,6 +45,12 @@ def lanes(result: Result) -> list[Lane]:
         )
         for whose in dict.fromkeys([*people, *moments])
     ]
+
+
+def title(lane: Lane, result: Result) -> str:
+    """What a lane is called: the voice's holds also the stretches in which nobody is seen."""
+    name = person_name(lane.whose)
+    return f"{name} on its own, or nobody" if lane.whose is None and result.people else name
 
 
 def modalities(result: Result) -> list[str]:

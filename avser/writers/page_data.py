@@ -12,7 +12,7 @@ import numpy as np
 from avser.palette import BRANCHES, colour, ink
 from avser.results import Prediction, Result
 from avser.wording import person_name, printable
-from avser.writers.lanes import Lane, Moment, distribution, duration, lanes, modalities
+from avser.writers.lanes import Lane, Moment, distribution, duration, lanes, modalities, title
 
 MOST_ROWS = 40_000
 """Windows, of everybody together, that a page holds; where there are more, neighbours are averaged."""
@@ -84,7 +84,7 @@ def _lane(lane: Lane, result: Result, joined: int, words: Words) -> dict:
     place = {label: i for i, label in enumerate(result.labels)}
     return {
         "name": person_name(lane.whose),
-        "title": lane_title(lane, result),
+        "title": title(lane, result),
         "face": f"face-{lane.whose}" if seen else None,
         "times": [t for start, end, _ in moments for t in _times((start, end))],
         "probs": {name: [_thousandths(distribution(w, name)) for w in windows] for name in present},
@@ -97,12 +97,6 @@ def _lane(lane: Lane, result: Result, joined: int, words: Words) -> dict:
         "notes": [words.number(w.note) for w in windows],
         "segments": [[*_times((s.start, s.end)), place[s.label]] for s in lane.segments],
     }
-
-
-def lane_title(lane: Lane, result: Result) -> str:
-    """What a lane is called above its bands."""
-    name = person_name(lane.whose)
-    return f"{name} without a face, or nobody" if lane.whose is None and result.people else name
 
 
 def join(moments: Sequence[Moment], count: int) -> Iterator[Moment]:

@@ -12,12 +12,11 @@ import numpy as np
 from avser.figures import blank
 from avser.palette import BRANCHES, colour, ink
 from avser.results import Result
-from avser.wording import clock, percent, person_name, printable, settings_words
-from avser.writers.lanes import Lane, duration, lanes, modalities, runs, thinned
+from avser.wording import clock, percent, printable, settings_words
+from avser.writers.lanes import Lane, duration, lanes, modalities, runs, thinned, title
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from avser.figures import Axes, Figure
 
 WIDTH = 12.0
 """Of the picture, inches."""
@@ -58,7 +57,7 @@ def draw(result: Result) -> Figure:
     for number, lane in enumerate(drawn):
         bands, strips = shown[1 + 2 * number : 3 + 2 * number]
         _draw_bands(bands, lane, result.labels, edges)
-        bands.set_title(_about(lane, bool(result.people)), loc="left", fontsize=9, pad=3)
+        bands.set_title(_about(lane, result), loc="left", fontsize=9, pad=3)
         _draw_strips(strips, lane, rows, result.labels, edges)
     for axes in shown:
         axes.set_xlim(0, end)
@@ -102,14 +101,13 @@ def _draw_bands(axes: Axes, lane: Lane, labels: Sequence[str], edges: np.ndarray
         face.set_axis_off()
 
 
-def _about(lane: Lane, seen: bool) -> str:
-    """Who it is, and what they express over all; `seen` is whether anybody is."""
-    name = person_name(lane.whose)
+def _about(lane: Lane, result: Result) -> str:
+    """Who it is, and what they express over all."""
     if lane.person is None:
-        return f"{name} without a face, or nobody" if seen else name
+        return title(lane, result)
     overall = lane.person.overall
     said = "no emotion" if overall.label is None else f"{overall.label} {percent(overall.confidence)}"
-    return f"{name}: {said} over all"
+    return f"{title(lane, result)}: {said} over all"
 
 
 def _draw_strips(axes: Axes, lane: Lane, rows: Sequence[str], labels: Sequence[str], edges: np.ndarray) -> None:
@@ -153,8 +151,8 @@ def _draw_times(axes: Axes, end: float) -> None:
 def _draw_words(figure: Figure, shown: Sequence[Axes], result: Result, step: float, left_out: int) -> None:
     overall = result.overall
     said = overall.reason if overall.label is None else f"{overall.label} {percent(overall.confidence)}"
-    title = f"{printable(result.path.name)}: {said} over the whole file"
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    words = f"{printable(result.path.name)}: {said} over the whole file"
+    figure.suptitle(words, fontsize=11, x=0.01, ha="left", parse_math=False)
     notes = [f"{result.model} {result.model_version}, {settings_words(result.options)}"]
     if step > result.options.hop:
         notes.append(f"averaged over {step:.3g} s")
