@@ -394,7 +394,8 @@ def test_a_real_interrupt(small_models, make_media, good, tmp_path, workers):
     )
     first = out / "good.json"
     seen = not Path("/proc/self").exists()
-    while not (first.exists() and (seen or running(long))) and process.poll() is None:
+    limit = time.monotonic() + 120
+    while not (first.exists() and (seen or running(long))) and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
