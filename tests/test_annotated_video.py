@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import subprocess
 from pathlib import Path
@@ -229,7 +230,11 @@ def test_what_is_said_of_an_instant():
     assert instants.group(4.5) == (predictions[3],)
     assert instants.group(9.0) == ()
     assert [instants.speaks(predictions[0], t) for t in (0.4, 0.5, 0.9, 1.0)] == [False, True, True, False]
-    assert not instants.speaks(predictions[1], 0.7)
+    face_only = dataclasses.replace(predictions[1], modalities={"face": predictions[1].probs})
+    assert not instants.speaks(face_only, 0.7)
+    assert not instants.speaks(said(0, 3, None), 0.7)
+    unknown = Instants(result_of(Path("none"), predictions=predictions))
+    assert [unknown.speaks(p, 0.7) for p in predictions[:2]] == [True, False]
 
 
 def test_whoever_speaks_has_a_thicker_frame(grey, tmp_path):
@@ -439,6 +444,28 @@ def test_ctrl_c_leaves_nothing(grey, tmp_path, monkeypatch):
     assert all(process.returncode is not None for process in processes)
 
 
+def test_sound_that_cannot_be_copied_is_encoded(flash_beep, tmp_path):
+    source = flash_beep(name="clip.ts", video=("mpeg2video",), audio=("aac",)).path
+    data = bytearray(source.read_bytes())
+    for place in range(len(data) * 2 // 3, len(data), 500):
+        data[place] ^= 0x55
+    damaged = tmp_path / "damaged.ts"
+    damaged.write_bytes(data)
+    made = annotated(damaged, tmp_path)
+    np.testing.assert_allclose(times(made), times(damaged), atol=EXACT)
+    assert abs(beep_time(made) - beep_time(damaged)) < 0.005
+
+
+def test_sound_that_cannot_even_be_decoded_is_left_out(flash_beep, tmp_path, caplog):
+    source = flash_beep(name="clip.mkv", audio=("aac",)).path
+    monstrous = source.read_bytes().replace(b"A_AAC", b"A_AC3")  # no such sound is in there
+    path = tmp_path / "odd.mkv"
+    path.write_bytes(monstrous)
+    made = annotated(path, tmp_path)
+    np.testing.assert_allclose(times(made), times(path), atol=EXACT)
+    assert media.probe(made).has_audio or "the sound of" in caplog.text
+
+
 def test_an_encoder_that_dies_is_one_sentence(grey, tmp_path, monkeypatch):
     encoders = []
 
@@ -456,7 +483,7 @@ def test_an_encoder_that_dies_is_one_sentence(grey, tmp_path, monkeypatch):
 
 def test_a_video_that_is_gone(grey, tmp_path):
     result = result_of(grey)
-    moved = Result(**{**vars(result), "path": tmp_path / "gone.mp4"})
+    moved = dataclasses.replace(result, path=tmp_path / "gone.mp4")
     with pytest.raises(MediaError, match="there is no file"):
         write(moved, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,15 +20,18 @@ import numpy as np
 
 from avser import media
 from avser.annotated_video import overlays
-from avser.annotated_video.encoding import Encoder
+from avser.annotated_video.encoding import Encoder, EncodingError, sound_codecs
 from avser.annotated_video.instants import Instants
 from avser.annotated_video.overlays import Strip, answer, hue, plate, rgb
 from avser.annotated_video.planes import Planes
 from avser.annotated_video.scenes import Canvas, Pictures
-from avser.probe import read_header
+from avser.paths import show
+from avser.probe import Header, read_header
 from avser.results import Prediction, Result
 from avser.types import Frame
 from avser.wording import person_name
+
+_log = logging.getLogger(__name__)
 
 
 def write_mp4(result: Result, path: Path, progress: Callable[[float], None] | None = None) -> None:
@@ -42,6 +46,25 @@ def write_mp4(result: Result, path: Path, progress: Callable[[float], None] | No
         MediaError: the video cannot be read any more, or ffmpeg cannot encode.
     """
     header = read_header(result.path)
+    ways = sound_codecs(header)
+    for sound in ways:
+        try:
+            _write(result, header, path, sound, progress or (lambda second: None))
+        except (
+            EncodingError
+        ):  # the sound may be so damaged that it can be decoded but not copied, or not even that
+            if sound == ways[-1]:
+                raise
+        else:
+            break
+    if sound is None and header.audio is not None:
+        _log.warning("the sound of %s is left out of the annotated video: it is damaged", show(result.path))
+
+
+def _write(
+    result: Result, header: Header, path: Path, sound: str | None, progress: Callable[[float], None]
+) -> None:
+    """Write the video with its sound in one of the ways of `sound_codecs`."""
     instants = Instants(result)
     with contextlib.ExitStack() as stack:
         scene = first = None
@@ -56,8 +79,8 @@ def write_mp4(result: Result, path: Path, progress: Callable[[float], None] | No
             first = next(frames)
         painter = _Painter(result, instants, scene)
         size = painter.planes.width, painter.planes.height
-        encoder = stack.enter_context(Encoder(path, header, *size, scene.fps, scene.colours))
-        _encode(painter, first, frames, encoder, progress or (lambda second: None))
+        encoder = stack.enter_context(Encoder(path, header, *size, scene.fps, scene.colours, sound))
+        _encode(painter, first, frames, encoder, progress)
 
 
 def _encode(

@@ -18,7 +18,7 @@ from avser.media import MAX_DRIFT, MAX_GAP
 from avser.paths import show, url
 from avser.probe import MAX_DURATION, Header, input_options
 from avser.processes import CPU_BASE, CPU_PER_SECOND, Process, every_frame, ffmpeg_binary
-from avser.types import MediaError, MediaInfo
+from avser.types import MediaError
 
 ENCODERS = {
     "libx264": ("-preset", "veryfast", "-crf", "20"),
@@ -33,6 +33,10 @@ MAX_RATE = 240
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class EncodingError(MediaError):
+    """ffmpeg could not make the video."""
+
+
 class Encoder(Process):
     """An mp4 file in the making. To be left only when it is finished, or to be given up.
 
@@ -41,19 +45,22 @@ class Encoder(Process):
         header: of the file that the sound is taken from, on whose clock the pictures' times are.
         width, height: of the pictures, even, px.
         colours: what ffmpeg is to note about them, as arguments of its filter `setparams`.
+        sound: one of `sound_codecs`.
 
     Raises:
         MediaError: ffmpeg has no video encoder that works, or cannot be started.
     """
 
-    def __init__(self, path: Path, header: Header, width: int, height: int, fps: Fraction, colours: str) -> None:
+    def __init__(
+        self, path: Path, header: Header, width: int, height: int, fps: Fraction, colours: str, sound: str | None
+    ) -> None:
         name = video_encoder()
         arguments = [
-            *("-f", "matroska", "-i", "pipe:0", *_sound_input(header)),
+            *("-f", "matroska", "-i", "pipe:0", *_sound_input(header, sound)),
             *("-map", "0:v:0", "-copyts", "-c:v", name, *ENCODERS[name], "-pix_fmt", "yuv420p"),
             *("-vf", f"setparams={colours}", *(part for k, v in every_frame().items() for part in (f"-{k}", v))),
             *("-enc_time_base:v", f"1:{_ticks(fps)}", "-video_track_timescale", f"{_ticks(fps)}"),
-            *_sound_output(header),
+            *_sound_output(header, sound),
             *("-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "9999"),
             *("-movflags", "+faststart", "-f", "mp4", "-y", url(path)),
         ]
@@ -71,7 +78,8 @@ class Encoder(Process):
 
         Raises:
             OSError: the file cannot be written.
-            MediaError: ffmpeg failed.
+            EncodingError: ffmpeg failed.
+            MediaError: it came to a limit, or was killed.
         """
         self._put(matroska.before_picture(time, picture.nbytes, duration))
         self._put(picture)
@@ -99,7 +107,7 @@ class Encoder(Process):
                 raise OSError(number, os.strerror(number))
         complaints = [m for m in self.messages if re.search("error|invalid|could not|cannot|failed", m, re.I)]
         why = re.sub(r"^(\[[^]]*\] *)+", "", complaints[0]) if complaints else "it does not say why"
-        raise MediaError(
+        raise EncodingError(
             f"ffmpeg cannot write a video of {show(self.path)} ({why}): try another format, or ffmpeg"
         )
 
@@ -119,28 +127,35 @@ def video_encoder() -> str:
     raise MediaError(f"ffmpeg has no video encoder ({', '.join(ENCODERS)}): install one that has libx264")
 
 
-def _sound_input(header: Header) -> list[str]:
+def sound_codecs(header: Header) -> tuple[str | None, ...]:
+    """Ways in which a file's sound can go along, the best one first: `copy` as it is, `aac`, None not at all.
+
+    It is copied if it fits into an mp4 file that all players play.
+    """
     if header.audio is None:
+        return (None,)
+    codec, rate = header.info.audio_codec, header.info.audio_rate or 0
+    fits = codec == "aac" or (codec == "mp3" and rate >= 16000)
+    return (*(["copy"] if fits else []), "aac", *([] if header.video is None else [None]))
+
+
+def _sound_input(header: Header, sound: str | None) -> list[str]:
+    if sound is None:
         return []
     options = [part for name, value in input_options().items() for part in (f"-{name}", value)]
     return [*options, "-itsoffset", f"{-header.start:.6f}", "-vn", "-i", url(header.info.path)]
 
 
-def _sound_output(header: Header) -> list[str]:
-    if header.audio is None:
+def _sound_output(header: Header, sound: str | None) -> list[str]:
+    if sound is None:
         return []
-    chosen = ["-map", f"1:{header.audio}", "-c:a"]
-    if _fits(header.info):
-        return [*chosen, "copy"]
+    chosen = ["-map", f"1:{header.audio}", "-c:a", sound]
+    if sound == "copy":
+        return chosen
     near = f"aselect='lt(t-if(isnan(prev_selected_t),0,prev_selected_t),{MAX_GAP:.0f})'"
     gaps = f"aresample=async=1:first_pts=0:min_hard_comp={MAX_DRIFT}"  # as in `media.iter_audio`
     stereo = ["-ac", "2"] if (header.info.audio_channels or 3) > 2 else []
-    return [*chosen, "aac", "-b:a", "160k", *stereo, "-af", f"{near},{gaps}"]
-
-
-def _fits(info: MediaInfo) -> bool:
-    """Whether the sound can go as it is into an mp4 file that all players play."""
-    return info.audio_codec == "aac" or (info.audio_codec == "mp3" and (info.audio_rate or 0) >= 16000)
+    return [*chosen, "-b:a", "160k", *stereo, "-af", f"{near},{gaps}"]
 
 
 def _ticks(fps: Fraction) -> int:

@@ -40,14 +40,11 @@ class Instants:
         return self.groups[place] if place >= 0 else ()
 
     def speaks(self, prediction: Prediction, time: float) -> bool:
-        """Whether this person speaks now: somebody does, and in this window the voice is theirs.
-
-        False where nobody looked who speaks.
-        """
-        if prediction.speaking is None or "audio" not in prediction.modalities:
+        """Whether this person speaks now: somebody does, and the voice of the window was fused with this face."""
+        if prediction.person is None or "audio" not in prediction.modalities:
             return False
-        if self._speech is None:
-            return True
+        if self._speech is None:  # nobody looked when there is speech
+            return prediction.speaking is not None
         stretch = int(np.searchsorted(self._speech[:, 0], time, "right")) - 1
         return stretch >= 0 and bool(time < self._speech[stretch, 1])
 

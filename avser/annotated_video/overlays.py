@@ -19,7 +19,7 @@ GREY = "#999999"
 """Colour of a person for whom avser abstains."""
 
 MODALITIES = ("audio", "face", "fused")
-MOST_STRIP = 0.65
+MOST_STRIP = 0.8
 """Greatest height of the strip, as a share of the picture's, unless one row of people needs more."""
 
 _FINER = 4  # text is drawn so many times larger and shrunk, which is smoother than OpenCV's own smoothing
@@ -35,12 +35,14 @@ def _letters(text: str, height: int, bold: bool) -> np.ndarray:
     """Coverage (H, W) uint8 of a line of text whose capitals are `height` px high; the first row is their top."""
     cv2 = opencv()
     size = height * _FINER
-    thick = max(1, round(size / (5.5 if bold else 8)))
-    scale = size / 21  # of these letters, capitals are 21 px high
+    thick = max(1, round(size / (6.5 if bold else 9)))
+    scale = (size - thick) / 21  # of these letters, capitals are 21 px high from the middle of a stroke to another
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-    shape = (math.ceil(1.45 * height), math.ceil(width / _FINER) + 1)
+    shape = (math.ceil(1.45 * height), math.ceil((width + thick) / _FINER) + 1)
     drawn = np.zeros((shape[0] * _FINER, shape[1] * _FINER), np.uint8)
-    cv2.putText(drawn, text, (0, size), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thick, cv2.LINE_AA)
+    cv2.putText(
+        drawn, text, (thick // 2, size - thick // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thick, cv2.LINE_AA
+    )
     return cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
@@ -97,7 +99,7 @@ def hue(prediction: Prediction | None) -> str:
 @functools.lru_cache(maxsize=256)
 def plate(text: str, hex: str, unit: float) -> np.ndarray:
     """A name plate (H, W, 3) of even size, in a colour."""
-    height = round(9 * unit)
+    height = round(10 * unit)
     pad = round(3 * unit)
     width = text_width(text, height, True) + 2 * pad
     below = round(4 * unit)  # for the tails of letters

@@ -15,7 +15,7 @@ from avser import media
 from avser.annotated_video import overlays
 from avser.annotated_video.encoding import MAX_RATE
 from avser.annotated_video.instants import Instants
-from avser.annotated_video.overlays import answer, hue, rgb
+from avser.annotated_video.overlays import answer, hue, plate, rgb
 from avser.annotated_video.planes import Planes, matrix
 from avser.palette import colour
 from avser.probe import Header
@@ -108,7 +108,8 @@ class Canvas:
         if group is not self._shown:
             image = np.full((self.height - 100, self.width, 3), overlays.BACKGROUND, np.uint8)
             if group:
-                overlays.write_text(image, 40, 80, answer(group[0]), 60, rgb(hue(group[0])), True)
+                title = plate(answer(group[0]), hue(group[0]), 6.0)
+                image[60 : 60 + title.shape[0], 40 : 40 + title.shape[1]] = title[:, : self.width - 40]
             self._planes.paste(self._planes.convert(image), 0, 0)
             self._shown = group
         image = np.full((100, self.width, 3), overlays.BACKGROUND, np.uint8)
