@@ -180,7 +180,9 @@ def explanation(path: Path, shown: Explanation) -> None:
         bar.ax.set_xticklabels(["no influence", "most"], fontsize=8)
     said = shown.said.get("fused", next(iter(shown.said.values())))
     prob = said[shown.labels.index(shown.emotion)]
-    figure.suptitle(f"{shown.path.name}: what speaks for {shown.emotion} ({_percent(prob)})", fontsize=11)
+    figure.suptitle(
+        f"{shown.path.name}: what speaks for {shown.emotion} ({_percent(prob)})", fontsize=11, parse_math=False
+    )
     if shown.notes:
         figure.supxlabel("\n".join(shown.notes), fontsize=8, x=0.02, ha="left", color="#444444")
     save(figure, path)

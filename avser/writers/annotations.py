@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avser.results import Result
 from avser.wording import line, person_name
+from avser.writers.lanes import duration
 
 
 def write_textgrid(result: Result, path: Path, progress: Callable[[float], None]) -> None:
@@ -20,9 +21,8 @@ def write_textgrid(result: Result, path: Path, progress: Callable[[float], None]
     from praatio.data_classes.point_tier import PointTier
 
     segments = [(s.person, s.start, s.end, s.label) for s in result.segments]
-    ends = [0.001, result.media.duration or 0.0, result.overall.end, *(end for *_, end, _ in segments)]
-    ends += [*(end for _, end in result.speech or ()), *result.cuts]
-    last = round(max(ends), 3)
+    ends = [*(end for *_, end, _ in segments), *(end for _, end in result.speech or ()), *result.cuts]
+    last = round(max([duration(result), *ends]), 3)
     grid = textgrid.Textgrid(0.0, last)
 
     def add(name: str, intervals: Iterable[tuple[float, float, str]]) -> None:
