@@ -63,11 +63,8 @@ class Pictures:
         self._from_rgb = bool(re.match(r"[0axi]?(rgb|bgr|gbr)|pal8", header.pixels))
         standard = "range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
         self.colours = standard if self._tone or self._from_rgb else _colours(header.pixels)
-        wide = (
-            "bt709" in self.colours
-            or "bt2020" in self.colours
-            or ("=b" not in self.colours and info.height >= 720)
-        )
+        unknown = "colorspace=unknown" in self.colours
+        wide = info.height >= 720 if unknown else re.search("colorspace=bt(709|2020)", self.colours)
         self.matrix = matrix("bt709" if wide else "bt601")
 
     def frames(self) -> Iterator[Frame]:
@@ -148,26 +145,18 @@ def _colours(pixels: str) -> str:
     ('range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m', \
 'range=tv:colorspace=bt709:color_primaries=unknown:color_trc=smpte170m')
     """
-    facts = re.findall(r"[\w/.-]+", pixels.partition("(")[2])
-    named = next((fact for fact in facts if fact not in _NO_COLOURS), "unknown")
-    three = named.split("/") if named.count("/") == 2 else [named] * 3
+    facts = [fact.split("/") for fact in pixels.partition("(")[2].rstrip(")").split(", ")]
+    three = next((fact for fact in facts if _COLOURS.intersection(fact)), ["unknown"])
+    three = [name if name in _COLOURS else "unknown" for name in (three if len(three) == 3 else three * 3)]
     names = ("colorspace", "color_primaries", "color_trc")
     return "range=tv" + "".join(f":{name}={value}" for name, value in zip(names, three, strict=True))
 
 
-_NO_COLOURS = (
-    "tv",
-    "pc",
-    "progressive",
-    "top",
-    "bottom",
-    "first",
-    "coded",
-    "swapped",
-    "left",
-    "center",
-    "topleft",
-)
+_COLOURS = {
+    *("bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "bt2020", "bt2020-10"),
+    *("iec61966-2-1", "smpte2084", "arib-std-b67"),
+}
+"""Names that every ffmpeg knows; others are left out."""
 
 
 @functools.cache
