@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from avser import inputs, media
+from avser import evidence, inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
 from avser.mouths import MouthMeter
@@ -30,6 +31,9 @@ BATCH = 32
 
 Key = TypeVar("Key", bound=Hashable)
 
+Known = dict[str, float | np.ndarray]
+"""Evidence besides logits, by name (see `avser.evidence`)."""
+
 Progress = Callable[[float], None]
 """Called with the second of the file that has been reached."""
 
@@ -43,12 +47,14 @@ class Voice:
         end: of the sound, s.
         speech: (start, end) of each stretch in which somebody speaks, s; None if nobody looked for it.
         envelope: how loud the sound is; None if nobody measured it.
+        known: evidence by window, where the fusion goes by it.
     """
 
     logits: dict[tuple[float, float], np.ndarray | None]
     end: float
     speech: tuple[tuple[float, float], ...] | None = None
     envelope: Envelope | None = None
+    known: dict[tuple[float, float], Known] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Faces:
         thumbnails: by person, (S, S, 3) uint8 RGB, the clearest crop.
         cuts: times at which the shot changes, s.
         mouths: (N,) how far each mouth is open (see `MouthMeter`), NaN where unknown; None if none was measured.
+        looked: (M,) times of all pictures in which faces were looked for; None where they were not kept.
     """
 
     sightings: Sightings
@@ -72,21 +79,31 @@ class Faces:
     thumbnails: dict[int, np.ndarray]
     cuts: tuple[float, ...] = ()
     mouths: np.ndarray | None = None
+    looked: np.ndarray | None = None
 
 
 def listen(
-    branch: Branch, path: Path, info: MediaInfo, window: float, hop: float, seen: float, report: Progress
+    branch: Branch,
+    path: Path,
+    info: MediaInfo,
+    window: float,
+    hop: float,
+    seen: float,
+    report: Progress,
+    needs: bool = False,
 ) -> Voice:
     """What the voice says in each window, and where somebody speaks.
 
     Args:
         window, hop: of the windows, in s.
         seen: end of the video, in s; windows go on to the later of the two ends.
+        needs: whether the fusion goes by evidence as well (see `avser.evidence`).
     """
     if not info.has_audio:
         return Voice({}, 0.0)
     sounds: list[tuple[tuple[float, float], np.ndarray | None]] = []
     logits: dict[tuple[float, float], np.ndarray | None] = {}
+    known: dict[tuple[float, float], Known] = {}
 
     def flush() -> None:
         logits.update(hear(branch, sounds))
@@ -99,12 +116,15 @@ def listen(
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
         for start, stop, track in audio_windows(path, params.rate, window, hop, seen, taps):
             end = max(end, track.end)
-            sounds.append(((start, stop), inputs.prepare(track.between(start, stop).samples, params)))
+            samples = track.between(start, stop).samples
+            sounds.append(((start, stop), inputs.prepare(samples, params)))
+            if needs:
+                known[start, stop] = evidence.of_voice(samples, params.rate)
             report(stop)
             if len(sounds) >= BATCH:
                 flush()
     flush()
-    return Voice(logits, end, speech.finish(), envelope.finish())
+    return Voice(logits, end, speech.finish(), envelope.finish(), known)
 
 
 def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dict[Key, np.ndarray | None]:
@@ -145,12 +165,14 @@ class Watcher:
         self._follower = PeopleFollower(branch.config.face.size, detector, options.max_faces, options.min_face)
         self._mouths = mouths
         self._waiting: list[tuple[FaceSample, float]] = []  # with its mouth; the network has not seen them
+        self._looked: list[float] = []
         self._seen: list[np.ndarray] = []  # (N, 8 + C): time, track, box, score, mouth and logits
 
     def update(self, frame: Frame) -> None:
         """Look at the next frame."""
         if self._height is not None:
             self._scale = self._height / frame.image.shape[0]
+        self._looked.append(frame.time)
         samples = self._follower.update(frame)
         meter = self._mouths if len(samples) > 1 else None
         self._waiting += [(s, meter.opening(frame.image, s.box) if meter else math.nan) for s in samples]
@@ -172,6 +194,7 @@ class Watcher:
         self.flush()
         kept = (rows[rows[:, 0] >= before] for rows in self._seen)
         self._seen = [rows for rows in kept if len(rows)]
+        self._looked = [time for time in self._looked if time >= before]
 
     def faces(self, end: float) -> Faces:
         """All that was seen, up to the `end` of the video, s."""
@@ -192,6 +215,7 @@ class Watcher:
             {number: person.thumbnail for number, person in enumerate(people)},
             self._follower.cuts,
             rows[:, 7],
+            np.array(self._looked),
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from avser import evidence
 from avser.checkpoint import Checkpoint
 from avser.labels import category
 from avser.models.fusion import Calibration, FusionRule, Mean
@@ -26,6 +27,11 @@ class Decider:
         self.fusion: FusionRule = model.fusion or _lone(model)
         self.labels: tuple[str, ...] = self.fusion.labels
 
+    @property
+    def needs(self) -> bool:
+        """Whether the fusion goes by evidence besides the logits (see `avser.evidence`)."""
+        return bool(evidence.NEEDED.get(self.fusion.name))
+
     def pool(self, logits: np.ndarray) -> np.ndarray:
         """Logits of frames (N, C) to those of the window (C,)."""
         stacked = torch.from_numpy(logits)[None]
@@ -43,6 +49,7 @@ class Decider:
         said: Mapping[str, np.ndarray],
         person: int | None = None,
         reason: str = "",
+        known: Mapping[str, float | np.ndarray] | None = None,
         **facts,
     ) -> Prediction:
         """Fuse what the branches said, or abstain where they said nothing.
@@ -50,6 +57,7 @@ class Decider:
         Args:
             said: calibrated log-probabilities by branch, (C,) each; an absent branch is left out.
             reason: what is missing, in words.
+            known: evidence that the fusion goes by (see `needs`).
             facts: other fields of the `Prediction`.
         """
         if not said:
@@ -58,8 +66,9 @@ class Decider:
         absent = np.full(len(self.labels), np.nan)
         logs = torch.from_numpy(np.stack([said.get(name, absent) for name in names]))[None]  # (1, K, C)
         present = torch.tensor([[name in said for name in names]])
-        probs = self.fusion(logs, present)[0].exp().numpy()
-        weights = self.fusion.weights(present, logs)[0].tolist()
+        known = evidence.stack([known or {}])
+        probs = self.fusion(logs, present, known)[0].exp().numpy()
+        weights = self.fusion.weights(present, logs, known)[0].tolist()
         label = self.labels[int(probs.argmax())]
         return Prediction(
             start=start,

@@ -7,7 +7,7 @@ logits has a last layer of its own, and what a head learns of one says nothing o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ def face_cues(looked: int, boxes: np.ndarray, scores: np.ndarray) -> dict[str, f
     if not len(boxes):
         return {"face_share": 0.0, "face_score": float("nan"), "face_size": float("nan")}
     return {
-        "face_share": len(boxes) / looked,
+        "face_share": min(1.0, len(boxes) / looked),  # several people may be taken together
         "face_score": float(np.mean(scores)),
         "face_size": float(np.mean(boxes[:, 2] - boxes[:, 0])),
     }
@@ -107,6 +107,16 @@ def face_features(logits: np.ndarray) -> dict[str, np.ndarray]:
     return {"face_features": torch.cat([logs.mean(0), logs.std(0, correction=0), logs.amax(0)]).numpy()}
 
 
+def of_voice(samples: np.ndarray, rate: int) -> dict[str, float | np.ndarray]:
+    """All that is known of the voice in the sound (S,) of one window."""
+    return voice_cues(samples, rate) | voice_features(samples, rate)
+
+
+def of_face(looked: int, boxes: np.ndarray, scores: np.ndarray, logits: np.ndarray) -> dict:
+    """All that is known of one face in a window; see `face_cues` and `face_features`."""
+    return face_cues(looked, boxes, scores) | face_features(logits)
+
+
 def stack(windows: Sequence[Mapping[str, float | np.ndarray]]) -> Evidence:
     """What is known of windows as a fusion rule takes it: (B,) or (B, D) by name, NaN where it is not known.
 
@@ -121,10 +131,10 @@ def stack(windows: Sequence[Mapping[str, float | np.ndarray]]) -> Evidence:
     return found
 
 
-def average(windows: Sequence[Mapping[str, float | np.ndarray]]) -> dict[str, float | np.ndarray]:
+def average(windows: Iterable[Mapping[str, float | np.ndarray]]) -> dict[str, float | np.ndarray]:
     """What is known of a file as a whole: the mean over its windows, of those that know it."""
     means: dict[str, float | np.ndarray] = {}
-    for name, values in stack(windows).items():
+    for name, values in stack(list(windows)).items():
         known = values.isfinite().reshape(len(values), -1).all(1)
         mean = values[known].mean(0) if known.any() else values[0]
         means[name] = float(mean) if mean.ndim == 0 else mean.numpy()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avser import devices, feeds, inputs, media
+from avser import devices, evidence, feeds, inputs, media
 from avser.branches import LOOK_HEIGHT, Voice, Watcher, hear
 from avser.faces import FaceDetector
 from avser.feeds import Clock, Feed
@@ -242,7 +242,8 @@ class Live:
     def _voice(self, start: float, end: float) -> Voice:
         """What the voice says in a window, and where somebody speaks."""
         branch = self.model.checkpoint.branches["audio"]
-        sound = inputs.prepare(self._heard(start, end), branch.config.audio)
+        samples = self._heard(start, end)
+        sound = inputs.prepare(samples, branch.config.audio)
         for block in self._sound.between(self._listened, math.inf):
             if self._speech is None or abs(block.start - self._listened) > BLOCK / 2:  # some was lost
                 self._speech, self._envelope = SpeechFinder(self._rate), EnvelopeFinder(self._rate)
@@ -250,11 +251,12 @@ class Live:
             self._envelope.update(block)
             self._listened = block.end
         logits = hear(branch, [((start, end), sound)])
+        known = {(start, end): evidence.of_voice(samples, self._rate)} if self.model.decider.needs else {}
         if self._speech is None:
-            return Voice(logits, end)
+            return Voice(logits, end, known=known)
         self._speech.forget(start)
         self._envelope.forget(start)
-        return Voice(logits, end, self._speech.so_far(), self._envelope.so_far())
+        return Voice(logits, end, self._speech.so_far(), self._envelope.so_far(), known)
 
     def _heard(self, start: float, end: float) -> np.ndarray:
         """The sound of a window, (S,), as far as it has been heard; silence before a microphone began."""

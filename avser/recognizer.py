@@ -136,4 +136,5 @@ class Recognizer:
             if modality == "face":
                 return faces, None
             seen = faces.end if faces else 0.0
-            return faces, listen(branches["audio"], path, info, options.window, options.hop, seen, report)
+            needs = self.decider.needs
+            return faces, listen(branches["audio"], path, info, options.window, options.hop, seen, report, needs)

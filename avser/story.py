@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from avser import evidence
 from avser.branches import Faces, Voice
 from avser.deciding import Decider
 from avser.metrics import log_softmax
@@ -16,6 +17,8 @@ from avser.speaking import score, who_speaks
 from avser.speech import seconds_of_speech
 from avser.types import MediaInfo
 
+NOBODY = np.zeros(0, int)
+"""No rows of `Faces`."""
 NO_SPEECH = "no speech"
 UNCLEAR = "several faces, unclear who speaks"
 
@@ -58,18 +61,20 @@ class Story:
         elif seen and not said and self._is_sound([(start, end)]):
             note = NO_SPEECH
         facts = {"speech": self._share(start, end), "note": note}
-        for person, logits in seen.items():
-            theirs = said if person == owner else {}
-            yield self._decide(start, end, theirs, person, logits, missing, speaking=scores.get(person), **facts)
+        for person, rows in seen.items():
+            windows = [(start, end)] if person == owner else []
+            facts["speaking"] = scores.get(person)
+            yield self._decide(start, end, windows, person, rows, missing, **facts)
         if not seen or (said and owner is None):
-            yield self.decider.decide(start, end, said, reason=missing, **facts)
+            facts["speaking"] = None
+            yield self._decide(start, end, [(start, end)], None, NOBODY, missing, **facts)
 
     def overall(self, duration: float) -> Prediction:
         """The file as a whole, everybody together."""
         windows = list(self.voice.logits) if self.voice else []
-        logits = self.faces.logits if self.faces else np.zeros((0, 0))
-        said, missing = self._heard(windows), self._missing(windows)
-        return self._decide(0.0, duration, said, None, logits, missing, speech=self._share(0.0, duration))
+        rows = np.arange(len(self.faces.logits)) if self.faces else NOBODY
+        facts = {"speech": self._share(0.0, duration)}
+        return self._decide(0.0, duration, windows, None, rows, self._missing(windows), **facts)
 
     def people(self, predictions: Sequence[Prediction]) -> Iterator[Person]:
         """Everybody who was followed, with what the face said in all frames and the voice in their windows."""
@@ -77,17 +82,17 @@ class Story:
             return
         for person, spans in self.faces.spans.items():
             theirs = [(p.start, p.end) for p in predictions if p.person == person and "audio" in p.modalities]
-            logits = self.faces.logits[self.faces.sightings.people == person]
-            overall = self._decide(spans[0][0], spans[-1][1], self._heard(theirs), person, logits)
-            yield Person(person, spans, len(logits), overall, self.faces.thumbnails.get(person))
+            rows = np.flatnonzero(self.faces.sightings.people == person)
+            overall = self._decide(spans[0][0], spans[-1][1], theirs, person, rows)
+            yield Person(person, spans, len(rows), overall, self.faces.thumbnails.get(person))
 
     def _seen_between(self, start: float, end: float) -> dict[int, np.ndarray]:
-        """Logits (N, C) of each person's frames in a window, by person."""
+        """Each person's rows of `faces` in a window, by person."""
         if self.faces is None:
             return {}
-        inside = slice(*np.searchsorted(self.faces.sightings.times, (start, end)))
-        people, logits = self.faces.sightings.people[inside], self.faces.logits[inside]
-        return {person: logits[people == person] for person in np.unique(people).tolist()}
+        first, last = np.searchsorted(self.faces.sightings.times, (start, end))
+        people = self.faces.sightings.people[first:last]
+        return {person: first + np.flatnonzero(people == person) for person in np.unique(people).tolist()}
 
     def _scores(self, start: float, end: float, people: Iterable[int]) -> dict[int, float | None]:
         """How likely it is that each of these people speaks in a window."""
@@ -132,16 +137,32 @@ class Story:
         self,
         start: float,
         end: float,
-        said: Mapping[str, np.ndarray],
+        windows: Iterable[tuple[float, float]],
         person: int | None,
-        logits: np.ndarray,
+        rows: np.ndarray,
         missing: str = "",
         **facts,
     ) -> Prediction:
-        """A prediction from what the voice said and the logits (N, C) of a face's frames."""
-        if len(logits):
-            said = {**said, "face": self.decider.calibrated("face", self.decider.pool(logits))}
-        return self.decider.decide(start, end, said, person, missing, face_frames=len(logits), **facts)
+        """A prediction from what the voice said in `windows` and what the face did in `rows` of `faces`."""
+        said, known = self._heard(windows), {}
+        if len(rows):
+            said["face"] = self.decider.calibrated("face", self.decider.pool(self.faces.logits[rows]))
+        if self.decider.needs:
+            known = self._known(start, end, windows if "audio" in said else (), rows)
+        return self.decider.decide(start, end, said, person, missing, known, face_frames=len(rows), **facts)
+
+    def _known(
+        self, start: float, end: float, windows: Iterable[tuple[float, float]], rows: np.ndarray
+    ) -> dict[str, float | np.ndarray]:
+        """Evidence besides the logits: of the voice over `windows`, of the face in `rows` of `faces`."""
+        known = evidence.average(
+            self.voice.known[w] for w in windows if w in self.voice.known and self._has_speech(*w)
+        )
+        if len(rows):
+            seen = self.faces.sightings
+            looked = int(np.diff(np.searchsorted(self.faces.looked, (start, end)))[0])
+            known |= evidence.of_face(looked, seen.boxes[rows], seen.scores[rows], self.faces.logits[rows])
+        return known
 
     def _missing(self, windows: Iterable[tuple[float, float]]) -> str:
         """What windows without evidence lack, in words."""
