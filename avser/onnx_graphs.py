@@ -154,7 +154,7 @@ def _sounds(branch: Branch) -> tuple[dict[str, torch.Tensor], dict[str, dict[int
     chance = np.random.default_rng(0)
     sounds = [
         inputs.prepare((0.1 * chance.standard_normal(int(seconds * params.rate))).astype(np.float32), params)
-        for seconds in (2.5, 2.0)
+        for seconds in (params.min_speech + 0.3, params.min_speech + 0.2)
     ]
     padded = nn.utils.rnn.pad_sequence([torch.from_numpy(sound) for sound in sounds], batch_first=True)
     mel, lengths = inputs.batch(padded, torch.tensor([len(sound) for sound in sounds]), params)

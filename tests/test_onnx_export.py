@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -32,16 +33,16 @@ NARROW = {"widths": [4, 4, 8, 8], "features": 8}
 VECTOR = {"kind": "features", "features": "means162"}
 SETTINGS: dict[str, tuple[dict, dict]] = {
     "resnet_attention": ({**NARROW, "deltas": True}, {}),
-    "cnn_lstm": ({**NARROW, "hidden": 4, "layers": 2}, {}),
+    "cnn_lstm": ({**NARROW, "hidden": 4, "layers": 2}, {"hop": 800}),
     "random_filters": ({"profiles": 12}, {}),
     "spectrogram_cnn2d": ({"picture": 24, "dense": 8}, {"kind": "picture", "picture": 24}),
     "fser": ({"picture": 32, "widths": [4, 4, 4, 4], "dense": [8, 8]}, {"kind": "picture", "picture": 32}),
     "cnn1d_features": ({"inputs": 162, "width": 8}, VECTOR),
     "cnn1d_162": ({}, VECTOR),
-    "lstm_162": ({"hidden": [4, 4]}, VECTOR),
+    "lstm_162": ({"hidden": [4]}, VECTOR),
     "alexnet3d": ({"widths": [4, 4, 8, 8, 8], "features": 8}, {}),
     "yamnet_lstm": ({"hidden": 4}, {}),
-    "patch_lstm": ({"n_mels": 64, "hidden": 4}, {}),
+    "patch_lstm": ({"n_mels": 64, "hidden": 4}, {"hop": 800}),
     "resnet_face": ({"widths": [4, 8], "blocks": [1, 1]}, {}),
     "resnet18": ({"size": 40}, {}),
     "mobilenet_v3_small": ({"size": 40}, {}),
@@ -107,17 +108,23 @@ def other_sizes(graph: onnx_graphs.Graph, batch: int, length: int) -> dict[str, 
     return given
 
 
+UNKNOWN = {"yamnet_lstm"}
+"""Backbones that do not go into ONNX: torch follows no LSTM whose steps are a sum of other sizes."""
 BACKBONE_NAMES = [(signal, name) for signal, registry in BACKBONES.items() for name in registry]
 
 
 @pytest.mark.parametrize(("signal", "name"), BACKBONE_NAMES, ids=[name for _, name in BACKBONE_NAMES])
 def test_every_backbone_says_the_same(signal, name, tmp_path):
-    if name in TORCHVISION_BACKBONES:
-        pytest.importorskip("torchvision", reason="torchvision is not installed")
+    if name in TORCHVISION_BACKBONES and not importlib.util.find_spec("torchvision"):
+        pytest.skip("torchvision is not installed")
     if SETTINGS.get(name, ({}, {}))[1].get("kind") == "features":
         pytest.importorskip("librosa", reason="librosa is not installed")
     model = model_of(signal, name, tmp_path)
     part = model.kind
+    if name in UNKNOWN:
+        with pytest.raises(ModelError, match="does not go into ONNX"):
+            onnx_export.export(model, part, tmp_path / "x.onnx")
+        return
     onnx_export.export(model, part, tmp_path / "x.onnx")
     session, graph = opened(tmp_path / "x.onnx"), onnx_graphs.graph_of(model, part)
     for batch, length in ((1, 40), (3, 170)):
