@@ -42,7 +42,6 @@ class Track:
         number: counted from 0.
         face, look, time: where and how it was seen last, and when, in s.
         start: when it was seen first, in s.
-        appearance: how it looked all along.
         thumbnail, clarity: the clearest picture of it, and how clear that is.
     """
 
@@ -50,7 +49,7 @@ class Track:
         self.number = number
         self.start = frame.time
         self.frames = 0
-        self.appearance = Appearance()
+        self._looks: list[Look] = []
         self.clarity = -1.0
         self.see(frame, face, crop, look)
 
@@ -58,12 +57,16 @@ class Track:
         """Take note of the face in the next frame in which it is."""
         self.frames += 1
         self.time, self.face, self.look = frame.time, face, look
-        self.appearance.spans = [(self.start, self.time)]
-        remember(self.appearance.looks, look)
+        remember(self._looks, look)
         clarity = face.score * _clarity(crop)
         if clarity > self.clarity:
             self.clarity = clarity
             self.thumbnail = align(frame.image, face.left_eye, face.right_eye, THUMBNAIL)
+
+    @property
+    def appearance(self) -> Appearance:
+        """How it looked all along and at last, and when it was seen."""
+        return Appearance([*self._looks, self.look], [(self.start, self.time)])
 
     @property
     def is_steady(self) -> bool:
