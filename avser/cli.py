@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from avser import __version__
+from avser import __version__, datasets_cli
 from avser.errors import AvserError
 from avser.exits import FAILED, INTERRUPTED, MISUSED, Commands, UsageError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From a video file to a timeline of expressed emotions: voice, face, and both fused.",
 )
+app.add_typer(datasets_cli.app, name="datasets")
 
 
 def main() -> None:

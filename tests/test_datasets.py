@@ -1,6 +1,7 @@
 """Every corpus is found by its name, in its real naming scheme; a new module needs a line in BUILDERS."""
 
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -80,8 +81,39 @@ def test_every_corpus_is_scanned(name, tmp_path):
         assert clip.path.is_file()
         assert clip.subject is None or clip.subject
         assert all(isinstance(key, str) and isinstance(value, str) for key, value in clip.info.items())
-    module = datasets._module(name)
-    assert {"source", "citation"} <= set(module.__doc__.lower().replace(":", " ").split())
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_corpus_tells_its_facts(name, tmp_path):
+    facts = datasets.facts(name)
+    assert re.fullmatch(r"[A-Z].*[.]", datasets.about(name))
+    assert facts.title
+    assert facts.licence
+    assert facts.layout
+    assert set(facts.emotions) <= set(EMOTIONS)
+    assert facts.page is None or facts.page.startswith("http")
+    assert (facts.page is None) == (facts.citation is None), "name the paper, with the page"
+    for part in facts.parts.values():
+        assert part.clips is None or facts.page, "counts are those of an official release"
+        assert all(sum(counts.values()) <= part.clips for counts in part.counts.values())
+        assert not part.subjects or len(part.counts.get("subject", {})) in (0, part.subjects)
+        assert set(part.counts.get("label", {})) <= set(facts.emotions)
+    BUILDERS[name](tmp_path)
+    clips = datasets.scan(name, tmp_path)
+    counted = {fact for part in facts.parts.values() for fact in part.counts}
+    assert all(any(getattr(clip, fact, None) or fact in clip.info for clip in clips) for fact in counted)
+    for clip in clips:
+        part = facts.parts[facts.part(clip)]
+        assert clip.label in facts.emotions
+        if part.names and (names := list(part.names([clip]))):
+            assert facts.name_of(clip) in names
+            assert len(names) == len(set(names)) == (part.clips if name != "tess" else 14)  # of the one word
+
+
+def test_the_parts_of_ravdess_are_all_of_its_files():
+    parts = datasets.facts("ravdess").parts
+    assert sum(part.clips for part in parts.values()) == 7356
+    assert [part.clips for part in parts.values()] == [1440] * 3 + [1012] * 3
 
 
 @pytest.mark.parametrize("name", datasets.names())

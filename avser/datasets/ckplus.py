@@ -1,9 +1,5 @@
 """CK+: posed expressions of 118 subjects, in the forms that circulate with pictures of 48×48 px.
 
-Source: https://www.jeffcohn.net/resources (research agreement, no redistribution).
-Citation: P. Lucey, J. F. Cohn, T. Kanade, J. Saragih, Z. Ambadar and I. Matthews, "The Extended Cohn-Kanade
-Dataset (CK+): A complete dataset for action unit and emotion-specified expression", CVPR Workshops 2010.
-
 Three forms are known. Folders, `anger/S010_004_00000017.png`: the last three frames of each of 327 sequences,
 nearly the same picture: split by subject. A pixel CSV (emotion, pixels, Usage) of 920 rows: 327 peaks and 593
 neutral first frames, without subjects. An npz of the same rows (`images`, `label`, `label_names`, `ck_sequence`),
@@ -18,15 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import IMAGE_SUFFIXES, find
 from avser.datasets._pictures import npz_arrays, read_rows
 from avser.labels import ALIASES, EMOTIONS, canonical
 from avser.types import Clip, DataError
 
-EXPECTS = (
-    "folders of pictures like anger/S010_004_00000017.png, or the pixel table as .csv or .npz, which you get by "
-    "the agreement at https://www.jeffcohn.net/resources"
-)
 LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral", "contempt")
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 NAME = re.compile(r"((S\d{3})_\d{3})_(\d{8})")
@@ -99,3 +92,38 @@ def _guessed(subjects: list[str | None], guesses: np.ndarray, clusters: np.ndarr
         same.update(dict.fromkeys(joined, joined))
     rows = zip(subjects, guesses.tolist(), strict=True)
     return ["+".join(sorted(same[who])) if (who := subject or guess) else None for subject, guess in rows]
+
+
+SEQUENCES = {
+    "angry": 45,
+    "contempt": 18,
+    "disgust": 59,
+    "fearful": 25,
+    "happy": 69,
+    "sad": 28,
+    "surprised": 83,
+}
+"""Sequences with a label, by emotion."""
+
+FACTS = Facts(
+    title="CK+",
+    page="https://www.jeffcohn.net/resources",
+    licence="research agreement, no redistribution",
+    citation=(
+        "P. Lucey, J. F. Cohn, T. Kanade, J. Saragih, Z. Ambadar and I. Matthews, The Extended Cohn-Kanade "
+        "Dataset (CK+): A complete dataset for action unit and emotion-specified expression, CVPR Workshops 2010"
+    ),
+    layout="folders of pictures like anger/S010_004_00000017.png, or the pixel table as .csv or .npz",
+    emotions=LABELS,
+    parts={
+        "folders of pictures": Part(
+            clips=981, subjects=118, counts={"label": {name: 3 * count for name, count in SEQUENCES.items()}}
+        ),
+        "table of pixels": Part(clips=920, counts={"label": {**SEQUENCES, "neutral": 593}}),
+    },
+    part_of=lambda clip: "folders of pictures" if clip.row is None else "table of pixels",
+    flaws=(
+        "The folders hold the last three frames of each of 327 sequences, nearly the same picture.",
+        "The table as CSV does not tell who is on which picture.",
+    ),
+)

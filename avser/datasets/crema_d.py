@@ -1,10 +1,5 @@
 """CREMA-D: twelve English sentences by 91 actors in six emotions, 7442 takes, as sound and as video.
 
-Source: https://github.com/CheyneyComputerScience/CREMA-D (Open Database License, contents under the Database
-Contents License).
-Citation: H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova and R. Verma, "CREMA-D: Crowd-Sourced
-Emotional Multimodal Actors Dataset", IEEE Transactions on Affective Computing 5(4), 2014.
-
 A file name is actor, sentence, emotion and intensity: AudioWAV/1001_DFA_ANG_XX.wav is the sound of the take that
 VideoFlash/1001_DFA_ANG_XX.flv shows; their clips share `info["take"]`. The labels are what the actors were asked
 for, not what listeners chose. AudioMP3 holds the sounds once more and is used where there is no other. One name is
@@ -18,13 +13,10 @@ import csv
 import re
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import AUDIO_SUFFIXES, MEDIA_SUFFIXES, distinct, find
 from avser.types import Clip, DataError
 
-EXPECTS = (
-    "media files named like AudioWAV/1001_DFA_ANG_XX.wav or VideoFlash/1001_DFA_ANG_XX.flv anywhere below the "
-    "folder, which you find at https://github.com/CheyneyComputerScience/CREMA-D"
-)
 LABELS = {
     "ANG": "angry",
     "DIS": "disgust",
@@ -80,3 +72,25 @@ def _clip(path: Path, genders: dict[str, str]) -> Clip:
     if actor in genders:
         info["gender"] = genders[actor]
     return Clip(path, LABELS[emotion], actor, "crema_d", info=info)
+
+
+FACTS = Facts(
+    title="CREMA-D",
+    page="https://github.com/CheyneyComputerScience/CREMA-D",
+    licence="Open Database License, contents under the Database Contents License",
+    citation=(
+        "H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova and R. Verma, CREMA-D: Crowd-Sourced "
+        "Emotional Multimodal Actors Dataset, IEEE Transactions on Affective Computing 5(4), 2014"
+    ),
+    layout=(
+        "media files named like AudioWAV/1001_DFA_ANG_XX.wav or VideoFlash/1001_DFA_ANG_XX.flv anywhere below the "
+        "folder"
+    ),
+    emotions=tuple(LABELS.values()),
+    parts={"sound": Part(clips=7442, subjects=91), "sound and picture": Part(clips=7442, subjects=91)},
+    part_of=lambda clip: "sound" if clip.info["modality"] == "audio" else "sound and picture",
+    flaws=(
+        "1076_MTI_SAD_XX is silent.",
+        "A zip file of the repository holds pointers of Git LFS in place of the media: clone it with git-lfs.",
+    ),
+)

@@ -1,10 +1,5 @@
 """DEMoS: 9365 emotional and 332 neutral utterances by 68 Italian students, in whom the emotions were elicited.
 
-Source: https://zenodo.org/records/2544829 (on request, with a signed licence for academic research).
-Citation: E. Parada-Cabaleiro, G. Costantini, A. Batliner, M. Schmitt and B. W. Schuller, "DEMoS: An Italian
-Emotional Speech Corpus: Elicitation Methods, Machine Learning, and Perception", Language Resources and Evaluation
-54, 2020.
-
 The naming assumed is that of the legend beside wav_DEMoS.zip: selection, gender, speaker, emotion (the first three
 letters of its Italian name) and number, as in DEMOS/NP_f_01_col01d.wav. PR marks the 1564 prototypical samples, NP
 the others; the neutral ones, NEU/f_01_neu01a.wav, have no such mark. What follows the emotion may be any letters
@@ -16,13 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import AUDIO_SUFFIXES, distinct, find
 from avser.types import Clip
 
-EXPECTS = (
-    "sound files named like NP_f_01_col01d.wav or f_01_neu01a.wav anywhere below the folder, which you get at "
-    "https://zenodo.org/records/2544829"
-)
 LABELS = {
     "col": "guilt",
     "dis": "disgust",
@@ -52,3 +44,22 @@ def _clip(path: Path) -> Clip | None:
     if selection:
         info["selection"] = SELECTIONS[selection]
     return Clip(path, LABELS[emotion], speaker, "demos", info=info)
+
+
+FACTS = Facts(
+    title="DEMoS",
+    page="https://zenodo.org/records/2544829",
+    licence="on request, with a signed licence for academic research",
+    citation=(
+        "E. Parada-Cabaleiro, G. Costantini, A. Batliner, M. Schmitt and B. W. Schuller, DEMoS: An Italian "
+        "Emotional Speech Corpus: Elicitation Methods, Machine Learning, and Perception, Language Resources and "
+        "Evaluation 54, 2020"
+    ),
+    layout="sound files named like NP_f_01_col01d.wav or f_01_neu01a.wav anywhere below the folder",
+    emotions=tuple(LABELS.values()),
+    parts={
+        "speech": Part(
+            clips=9697, subjects=68, counts={"label": {"neutral": 332}, "selection": {"prototypical": 1564}}
+        )
+    },
+)

@@ -1,9 +1,5 @@
 """EmoDB: ten German sentences by ten actors in seven emotions, 535 recordings.
 
-Source: http://emodb.bilderbar.info (openly published, free of charge).
-Citation: F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier and B. Weiss, "A Database of German Emotional
-Speech", Interspeech 2005.
-
 A file name is speaker (two digits), text (letter and two digits), emotion (a letter of its German name) and
 version: 03a01Fa is speaker 03, text a01, Freude (joy), version a.
 """
@@ -13,12 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import AUDIO_SUFFIXES, distinct, find
 from avser.types import Clip
 
-EXPECTS = (
-    "sound files named like 03a01Fa.wav anywhere below the folder, which you find at http://emodb.bilderbar.info"
-)
 LABELS = {
     "W": "angry",
     "L": "bored",
@@ -56,3 +50,46 @@ def _clip(path: Path) -> Clip | None:
     speaker, text, emotion, version = match.groups()
     info = {"gender": GENDERS[speaker], "statement": text, "repetition": version}
     return Clip(path, LABELS[emotion], speaker, "emodb", info=info)
+
+
+FACTS = Facts(
+    title="EmoDB",
+    page="http://emodb.bilderbar.info",
+    licence="openly published, free of charge",
+    citation=(
+        "F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier and B. Weiss, A Database of German Emotional Speech, "
+        "Interspeech 2005"
+    ),
+    layout="sound files named like 03a01Fa.wav anywhere below the folder",
+    emotions=tuple(LABELS.values()),
+    parts={
+        "speech": Part(
+            clips=535,
+            subjects=10,
+            hours=0.41,
+            counts={
+                "label": {
+                    "angry": 127,
+                    "bored": 81,
+                    "disgust": 46,
+                    "fearful": 69,
+                    "happy": 71,
+                    "neutral": 79,
+                    "sad": 62,
+                },
+                "subject": {
+                    "03": 49,
+                    "08": 58,
+                    "09": 43,
+                    "10": 38,
+                    "11": 55,
+                    "12": 35,
+                    "13": 61,
+                    "14": 69,
+                    "15": 56,
+                    "16": 71,
+                },
+            },
+        )
+    },
+)

@@ -1,11 +1,5 @@
 """FER2013: 35,887 grey faces of 48×48 px in seven emotions, with the votes of FER+ where they lie beside.
 
-Source: https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge
-(free for research), votes: https://github.com/microsoft/FERPlus (MIT).
-Citation: I. Goodfellow et al., "Challenges in Representation Learning: A Report on Three Machine Learning
-Contests", ICONIP 2013; E. Barsoum, C. Zhang, C. Canton Ferrer and Z. Zhang, "Training Deep Networks for Facial
-Expression Recognition with Crowd-Sourced Label Distribution", ICMI 2016.
-
 It comes as folders of pictures, `Training/angry/fer0000000.png` (or `train/angry/…`), or as the challenge's
 `fer2013.csv`, whose rows the numbers in the picture names count. Nobody knows who is on which picture, so
 `subject` is None; and 557 groups of identical pictures cross the official splits, which
@@ -14,19 +8,16 @@ It comes as folders of pictures, `Training/angry/fer0000000.png` (or `train/angr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import IMAGE_SUFFIXES, find
 from avser.datasets._pictures import read_rows
 from avser.labels import canonical
 from avser.types import Clip, DataError
 
-EXPECTS = (
-    "folders of pictures like Training/angry/fer0000000.png, or fer2013.csv, which you find on Kaggle, challenges "
-    "in representation learning: facial expression recognition (and for votes fer2013new.csv of FER+ beside them, "
-    "https://github.com/microsoft/FERPlus)"
-)
 LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
 SPLITS = {
     "training": "train",
@@ -118,3 +109,61 @@ def _shares(path: Path, values: Mapping[str, str]) -> tuple[dict[str, float] | N
         info["row_flag"] = values["row_flag"]
     usable = total > 0 and values.get("row_flag") != "2"
     return ({name: count / total for name, count in counts.items() if count} if usable else None), info
+
+
+def _names(clips: Sequence[Clip]) -> list[str]:
+    """All pictures by their number, where the pictures that are there bear it."""
+    numbered = all(re.fullmatch(r"fer\d{7}", _name(clip)) for clip in clips)
+    return [f"fer{row:07d}" for row in range(PICTURES)] if numbered else []
+
+
+def _name(clip: Clip) -> str:
+    return clip.path.stem if clip.row is None else f"fer{clip.row:07d}"
+
+
+def _listed(root: Path) -> list[str]:
+    """The pictures that a table of FER+ has votes for."""
+    return list(_votes(root.parent if root.is_file() else root))
+
+
+PICTURES = 35887
+FACTS = Facts(
+    title="FER2013",
+    page="https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
+    licence="free for research; the votes of FER+: MIT",
+    citation=(
+        "I. Goodfellow et al., Challenges in Representation Learning: A Report on Three Machine Learning "
+        "Contests, ICONIP 2013; E. Barsoum, C. Zhang, C. Canton Ferrer and Z. Zhang, Training Deep Networks for "
+        "Facial Expression Recognition with Crowd-Sourced Label Distribution, ICMI 2016"
+    ),
+    layout=(
+        "folders of pictures like Training/angry/fer0000000.png, or fer2013.csv, and for votes fer2013new.csv of "
+        "https://github.com/microsoft/FERPlus beside them"
+    ),
+    emotions=LABELS,
+    parts={
+        "pictures": Part(
+            clips=PICTURES,
+            counts={
+                "split": {"train": 28709, "val": 3589, "test": 3589},
+                "label": {
+                    "angry": 4953,
+                    "disgust": 547,
+                    "fearful": 5121,
+                    "happy": 8989,
+                    "neutral": 6198,
+                    "sad": 6077,
+                    "surprised": 4002,
+                },
+            },
+            names=_names,
+        )
+    },
+    name_of=_name,
+    twin_groups=1516,
+    flaws=(
+        "557 of the groups of identical pictures cross the official splits.",
+        "Nobody knows who is on which picture, so that people cannot be kept apart.",
+    ),
+    listed=_listed,
+)

@@ -1,8 +1,5 @@
 """Your own recordings or pictures: one sub-folder per emotion.
 
-Source: your own, and so are the terms.
-Citation: none.
-
 `angry/anna_01.mp4` is a clip of the class angry; hidden folders are passed over, and files that lie directly in
 the root have no class. To split by person, and so to measure honestly, give a regular expression that finds the
 subject in a file's path: `subject=r"/([a-z]+)_"` finds anna.
@@ -13,11 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import IMAGE_SUFFIXES, MEDIA_SUFFIXES, find
 from avser.labels import ALIASES, EMOTIONS, canonical
 from avser.types import Clip, ConfigError, DataError
-
-EXPECTS = "one sub-folder per emotion (angry, happy, …) with the media files or pictures of it"
 
 
 def scan(root: Path, subject: str | None = None) -> list[Clip]:
@@ -70,3 +66,16 @@ def _subject(pattern: re.Pattern[str], path: str, root: Path) -> str:
         # A clip of nobody could land on both sides of a split.
         raise DataError(f"subject {pattern.pattern!r} finds nobody in {path} below {root}: mend one of them")
     return found
+
+
+FACTS = Facts(
+    title="your own",
+    page=None,
+    licence="your own",
+    citation=None,
+    layout="one sub-folder per emotion (angry, happy, …) with the media files or pictures of it",
+    emotions=EMOTIONS,
+    parts={"clips": Part()},
+    name_of=lambda clip: str(clip.path),
+    any_names=True,
+)

@@ -1,9 +1,5 @@
 """IEMOCAP: ten actors in five sessions of improvised and scripted talk, 10,039 utterances in American English.
 
-Source: https://sail.usc.edu/iemocap/ (free for research after a signed request, no redistribution).
-Citation: C. Busso, M. Bulut, C.-C. Lee, A. Kazemzadeh, E. Mower, S. Kim, J. N. Chang, S. Lee and S. S. Narayanan,
-"IEMOCAP: Interactive Emotional Dyadic Motion Capture Database", Language Resources and Evaluation 42, 2008.
-
 An utterance is Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav: dialog, speaker's gender, number.
 The letter in the dialog's name says only who of the two wore the markers. The emotion that most annotators agreed
 on lies in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt; utterances without agreement (xxx) or with another
@@ -15,13 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import AUDIO_SUFFIXES, distinct, find
 from avser.types import Clip, DataError
 
-EXPECTS = (
-    "the folders Session1 to Session5 of IEMOCAP_full_release, each with sentences/wav and dialog/EmoEvaluation, "
-    "which you get at https://sail.usc.edu/iemocap/"
-)
 LABELS = {
     "ang": "angry",
     "dis": "disgust",
@@ -81,3 +74,45 @@ def _clip(path: Path, labels: dict[str, str | None], dialogs: set[str]) -> Clip:
         "dialog": dialog,
     }
     return Clip(path, labels.get(path.stem), f"Ses0{session}{who}", "iemocap", info=info)
+
+
+def _listed(root: Path) -> list[str]:
+    """The utterances that have an entry, if only that nobody agreed."""
+    tables = [path for path in find(root, {".txt"}) if path.parent.name == "EmoEvaluation"]
+    return [name for path in tables for name in _read(path)]
+
+
+FACTS = Facts(
+    title="IEMOCAP",
+    page="https://sail.usc.edu/iemocap/",
+    licence="free for research after a signed request, no redistribution",
+    citation=(
+        "C. Busso, M. Bulut, C.-C. Lee, A. Kazemzadeh, E. Mower, S. Kim, J. N. Chang, S. Lee and S. S. Narayanan, "
+        "IEMOCAP: Interactive Emotional Dyadic Motion Capture Database, Language Resources and Evaluation 42, 2008"
+    ),
+    layout=(
+        "the folders Session1 to Session5 of IEMOCAP_full_release, each with sentences/wav and "
+        "dialog/EmoEvaluation"
+    ),
+    emotions=tuple(label for label in LABELS.values() if label),
+    parts={
+        "utterances": Part(
+            clips=10039,
+            subjects=10,
+            hours=12,
+            counts={
+                "label": {
+                    "angry": 1103,
+                    "excited": 1041,
+                    "fearful": 40,
+                    "frustrated": 1849,
+                    "happy": 595,
+                    "neutral": 1708,
+                    "sad": 1084,
+                    "surprised": 107,
+                }
+            },
+        )
+    },
+    listed=_listed,
+)

@@ -1,9 +1,5 @@
 """Action units as OpenFace or py-feat have measured them, for RAVDESS or for recordings of your own.
 
-Source: your own measurements, by https://github.com/TadasBaltrusaitis/OpenFace or https://py-feat.org.
-Citation: T. Baltrusaitis, A. Zadeh, Y. C. Lim and L.-P. Morency, "OpenFace 2.0: Facial Behavior Analysis Toolkit",
-FG 2018.
-
 Two layouts are known. A table of means, one row a clip: a column `clip`, then action units (`AU01_r`, `AU01`…).
 Or a folder of files with one row a frame, each named after its clip (`01-01-03-01-01-01-01.csv`). Where clips bear
 the names of RAVDESS, those say emotion and actor, and the corpus is `ravdess`. For others, the table of means has
@@ -16,17 +12,15 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from avser.config import FaceInput
 from avser.datasets import ravdess
+from avser.datasets._facts import Facts, Part
 from avser.datasets._files import find
-from avser.labels import canonical
+from avser.labels import EMOTIONS, canonical
 from avser.types import Clip, DataError
-from avser.units import read_table, units_in
+from avser.units import read_clip, read_table, units_in
 
-EXPECTS = (
-    "a CSV table with the columns clip, AU01_r, AU02_r, … (and label, subject where they are not named as in "
-    "RAVDESS), or a folder with a CSV file of OpenFace or py-feat for each clip"
-)
-Facts = Mapping[str, str]
+Row = Mapping[str, str]
 
 
 def scan(root: Path) -> list[Clip]:
@@ -36,7 +30,7 @@ def scan(root: Path) -> list[Clip]:
         DataError: a table names a clip twice, or it is not known which emotion a clip shows.
     """
     tables = {path: _header(path) for path in ([root] if root.is_file() else find(root, [".csv"]))}
-    listed: dict[str, tuple[Facts, Path, int]] = {}
+    listed: dict[str, tuple[Row, Path, int]] = {}
     means = []
     for path, names in tables.items():
         if "clip" not in names:
@@ -69,7 +63,7 @@ def _header(path: Path) -> list[str]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); get the file again") from None
 
 
-def _rows(path: Path) -> list[Facts]:
+def _rows(path: Path) -> list[Row]:
     names, rows = read_table(path)
     found = [dict(zip(names, row, strict=False)) for row in rows]
     seen: dict[str, int] = {}
@@ -81,9 +75,14 @@ def _rows(path: Path) -> list[Facts]:
     return found
 
 
-def _clip(facts: Facts, path: Path, row: int | None, table: Path) -> Clip:
+def _name(facts: Row) -> str:
+    name = facts["clip"]
+    return Path(name).stem if name.lower().endswith((".mp4", ".csv", ".avi")) else name
+
+
+def _clip(facts: Row, path: Path, row: int | None, table: Path) -> Clip:
     """One clip, whose facts a row of `table` or its name tells."""
-    name = Path(facts["clip"]).stem if facts["clip"].lower().endswith((".mp4", ".csv", ".avi")) else facts["clip"]
+    name = _name(facts)
     if "label" in facts:
         try:
             label = canonical(facts["label"])
@@ -98,3 +97,34 @@ def _clip(facts: Facts, path: Path, row: int | None, table: Path) -> Clip:
             "add the columns label and subject"
         )
     return dataclasses.replace(known, path=path, row=row, info={**known.info, "name": name})
+
+
+def _listed(root: Path) -> list[str]:
+    """The clips of tables that hold labels only."""
+    tables = {path: _header(path) for path in ([root] if root.is_file() else find(root, [".csv"]))}
+    labels = [path for path, names in tables.items() if {"clip", "label"} <= set(names) and not units_in(names)]
+    return [_name(facts) for path in labels for facts in _rows(path)]
+
+
+def _opened(clip: Clip) -> None:
+    read_clip(clip, FaceInput(units=units_in(_header(clip.path))))
+
+
+FACTS = Facts(
+    title="action units",
+    page="https://github.com/TadasBaltrusaitis/OpenFace",
+    licence="your own",
+    citation=(
+        "T. Baltrusaitis, A. Zadeh, Y. C. Lim and L.-P. Morency, OpenFace 2.0: Facial Behavior Analysis Toolkit, "
+        "FG 2018"
+    ),
+    layout=(
+        "a CSV table with the columns clip, AU01_r, AU02_r, … (and label, subject where they are not named as in "
+        "RAVDESS), or a folder with a CSV file of OpenFace or py-feat for each clip"
+    ),
+    emotions=EMOTIONS,
+    parts={"clips": Part()},
+    name_of=lambda clip: clip.name,
+    listed=_listed,
+    opened=_opened,
+)
