@@ -42,7 +42,7 @@ SETTINGS: dict[str, tuple[dict, dict]] = {
     "lstm_162": ({"hidden": [4]}, VECTOR),
     "alexnet3d": ({"widths": [4, 4, 8, 8, 8], "features": 8}, {}),
     "yamnet_lstm": ({"hidden": 4}, {}),
-    "patch_lstm": ({"n_mels": 64, "hidden": 4}, {"hop": 800}),
+    "patch_lstm": ({"n_mels": 64, "hidden": 4}, {}),
     "resnet_face": ({"widths": [4, 8], "blocks": [1, 1]}, {}),
     "resnet18": ({"size": 40}, {}),
     "mobilenet_v3_small": ({"size": 40}, {}),
