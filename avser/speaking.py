@@ -34,7 +34,7 @@ BIAS = 0.09
 emotions, looked at 10 and 25 times a second, against mouths that speak at another time or do not speak.
 """
 
-LEAST, MARGIN = 0.5, 0.2
+LEAST, MARGIN = 0.6, 0.2
 """Score needed to be the one who speaks, and how far ahead of the next best."""
 UNKNOWN = 0.5
 """What a mouth that could not be measured counts in the comparison."""
