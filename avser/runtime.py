@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the graphs in the cache: another one where they are made in another way."""
-AT_ONCE = {"audio": 4, "face": 8}
+AT_ONCE = {"audio": 2, "face": 8}
 """Sounds or pictures that a graph takes at once: what lies between its layers stays in the processor's cache."""
 NAMES = {"sound": ("mel", "lengths"), "crops": ("faces",), "action_units": ("units", "mask")}
 """Inputs of a branch's graph, by `Config.signal`."""
