@@ -2,7 +2,8 @@
 
 A file's metadata holds under the key `avser` JSON with the model's header (see `checkpoint`) without its metrics:
 name, version, licence, labels, the branches in the graph with config, preprocessing and temperature, fusion; and
-`part`, what of the model the graph is, `digest` of the model's file, and `int8`, what it was calibrated on.
+`part`, what of the model the graph is, `digest` of the model's file, `without`, the evidence that prediction would
+mind and the graph does not, and `int8`, what it was calibrated on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 
 from avser.caching import file_digest
 from avser.checkpoint import Checkpoint
+from avser.evidence import NEEDED
 from avser.files import replacing
 from avser.onnx_graphs import Graph, branches_of, graph_of
 from avser.types import AvserError, MissingExtraError, ModelError
@@ -55,7 +57,7 @@ def header(model: Checkpoint, part: str) -> dict:
     said = _without(model.meta, "metrics", "config", "fusion")
     said |= {"part": part, "branches": branches, "digest": file_digest(model.path).hexdigest()}
     if len(needs) > 1:
-        return {**said, "fusion": model.fusion.settings()}
+        return {**said, "fusion": model.fusion.settings(), "without": list(NEEDED.get(model.fusion.name, ()))}
     # the logits of a branch are over its own labels, which need not be those of the model
     return {**said, "labels": list(model.branches[needs[0]].labels)}
 

@@ -16,7 +16,8 @@ whole   mel, lengths, faces (batch, faces, 3, H, W) or units, mask  -> probs (ba
 picture or vector of features in place of a log-mel has a fixed shape. `fusion` takes the logits of the branches,
 each over its own emotions; `present`, `branch_log_probs` and `weights` go by the order in its calibrations.
 In the whole, a sound of length 0 and faces that the mask leaves out are absent; where all is absent, probabilities
-are NaN. Fusion goes by the logits alone, as in prediction, without cues or features beside them.
+are NaN. Fusion goes by the logits alone: a rule that minds cues or features as well (`evidence.NEEDED`) decides as
+where nothing is known of them.
 """
 
 from __future__ import annotations
