@@ -37,9 +37,14 @@ def corpus_in(root: str | Path) -> str:
         )
     if others:
         return others[0]
-    for name, error in errors.items():
-        if not datasets.facts(name).any_names:
-            raise error
+    errors = {name: error for name, error in errors.items() if not datasets.facts(name).any_names}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        meant = " or ".join(errors)
+        raise DataError(
+            f"{root} holds nothing that can be read; it may be meant as {meant}: say which by --corpus"
+        )
     raise DataError(f"{root} holds no corpus that avser knows: choose from {', '.join(datasets.names())}")
 
 

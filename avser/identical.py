@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from avser import datasets
 from avser.caching import file_digest
 from avser.datasets import Facts
-from avser.threads import each
+from avser.threads import Progress, each
 from avser.types import Clip, DataError
-
-Progress = Callable[[Iterable, int, str], Iterable]
-"""Wraps what comes in, of which there are so many, to show how far it is; told what is being done."""
 
 
 def unread(root: Path, clips: Sequence[Clip]) -> list[Path]:
@@ -49,7 +47,7 @@ def twins(
     for clip in clips:
         if clip.row is not None and facts.opened is None and (digest := _row_digest(clip)):
             groups[digest].append((facts.name_of(clip), f"{clip.path}:{clip.row}"))
-    found = [sorted(group) for digest, group in groups.items() if digest and len(group) > 1]
+    found = [sorted(group, key=itemgetter(1)) for digest, group in groups.items() if digest and len(group) > 1]
     official = {frozenset(group) for group in facts.twins}
     known = [group for group in found if frozenset(name for name, _ in group) in official]
     not_read = set(map(str, copies))

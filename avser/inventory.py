@@ -15,9 +15,9 @@ from pathlib import Path
 from avser import datasets, media, probe
 from avser.corpus_finding import corpus_in
 from avser.datasets import Facts, Part
-from avser.identical import Progress, twins, unread
+from avser.identical import twins, unread
 from avser.labels import label_set, place
-from avser.threads import each
+from avser.threads import Progress, each
 from avser.types import AvserError, Clip
 
 

@@ -15,6 +15,7 @@ from avser import datasets, inventory, unpacking
 from avser.datasets import Facts, Part
 from avser.inventory import Holding, Inventory
 from avser.paths import show
+from avser.threads import Progress
 
 SHOWN = 10
 """Names, files and groups that are printed of each kind; --json has all."""
@@ -110,7 +111,7 @@ def _kept(count: int) -> str:
     return f", {count} were there" if count else ""
 
 
-def _bar(err: Console):
+def _bar(err: Console) -> Progress:
     """A progress bar, where somebody can see it."""
 
     def bar(found: Iterable, count: int, what: str) -> Iterable:
@@ -197,5 +198,5 @@ def _verdict(found: Inventory) -> str:
     ]
     if not found.clean:
         return f"wrong: {', '.join(filter(None, wrong))}"
-    looked = "everything was decoded" if found.deep else "headers were read, --deep decodes everything"
-    return f"nothing is missing, damaged or twice there ({looked})"
+    looked = "" if found.deep else "; of sound and films the headers were read, --deep decodes them"
+    return f"nothing is missing, damaged or twice there{looked}"

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+Progress = Callable[[Iterable, int, str], Iterable]
+"""Wraps what comes in, of which there are so many, to show how far it is; told what is being done."""
 
 
 def each(function: Callable[[Item], Made], items: Iterable[Item], workers: int = 0) -> Iterator[Made]:

@@ -13,7 +13,7 @@ import stat
 import wave
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +24,7 @@ from avser.datasets import ravdess
 from avser.files import replacing
 from avser.paths import MEDIA_SUFFIXES, show
 from avser.probe import AUDIO_RATES
-from avser.threads import each
+from avser.threads import Progress, each
 from avser.types import AvserError, Clip, ConfigError, DataError
 
 MOST_BYTES = 2**28
@@ -36,9 +36,6 @@ BLOCK = 2**20
 SOUND = "sound"
 """Folder for the sound of videos, in that of the corpus. Its name sorts after Actor_NN, so that a reader of the
 whole folder, which takes the first file of a name, takes the video."""
-
-Progress = Callable[[Iterable, int, str], Iterable]
-"""Wraps what is done, of which there is so much, to show how far it is; told what is being done."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,8 @@ def extract(
             for why in progress(each(_Job.write, missing, workers), len(missing), "taking out the sound"):
                 _count(done, "sounds", why)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted; {done.written + done.sounds} files are done and kept: run the command again to go on"
-        ) from None
+        words = f"what is done is kept, {done.written + done.sounds} so far: run the command again to go on"
+        raise KeyboardInterrupt(f"interrupted; {words}") from None
     return done
 
 
