@@ -105,7 +105,7 @@ class PeopleFollower:
     frame without it has no sample. A change of the shot ends all tracks. Tracks that look alike are one person,
     unless they are seen at the same time; a track that was not steady is of a person who is known, or of nobody.
     Where only one face is ever seen, and neither shot nor light change at once, the samples are those of
-    `FaceFollower`.
+    `FaceFollower`, but for faces so small that only `FaceFinder` finds them.
 
     Args:
         size: side of the crops, in pixels.
@@ -138,7 +138,8 @@ class PeopleFollower:
         faces = self._finder.find(frame, [track.face for track in self._active], anew=is_cut)
         crops = [align(frame.image, face.left_eye, face.right_eye, self.size) for face in faces]
         looks = [describe(frame.image, f.box, c) for f, c in zip(faces, crops, strict=True)]
-        seen = {j: self._active[i] for i, j in _assign(self._active, faces, looks)}
+        pairs = sorted(_assign(self._active, faces, looks))[: self.max_faces]  # who was seen first stays
+        seen = {j: self._active[i] for i, j in pairs}
         for j, track in seen.items():
             track.see(frame, faces[j], crops[j], looks[j])
         for j in sorted(range(len(faces)), key=lambda j: -faces[j].area):

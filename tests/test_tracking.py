@@ -168,6 +168,13 @@ def test_the_largest_are_chosen_and_the_smallest_left_out(detector):
     assert centre(first.box) > 320
 
 
+def test_who_is_followed_stays_while_a_larger_face_comes(detector):
+    both = placed((20, 60, 0.7, WHITE), (340, 20, 1.2, BLUE))
+    small, large = placed((20, 60, 0.7, WHITE)), placed((340, 20, 1.2, BLUE))
+    samples, _, _ = people_in(detector, [small] * 3 + [both] * 3 + [large] * 2 + [both] * 3, max_faces=1)
+    assert [[s.track for s in frame] for frame in samples] == [[0]] * 6 + [[1]] * 2 + [[0]] * 3
+
+
 def test_who_leaves_and_comes_back_elsewhere_is_the_same_person(detector):
     both, one = placed(LEFT, RIGHT), placed(LEFT)
     back = placed((20, 120, 0.8, BLUE), (380, 60, 1.0, WHITE))
