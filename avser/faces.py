@@ -1,4 +1,4 @@
-"""Faces in pictures: detect and align. All that touches mediapipe and OpenCV's image maths.
+"""Faces in pictures: detect and align.
 
 Faces and eyes come from BlazeFace (Bazarevsky et al. 2019, arXiv:1907.05047) as shipped with mediapipe. Points
 are in pixels of the picture, with the picture's upper left corner at (0, 0) and its lower right one at (W, H).
@@ -6,18 +6,13 @@ are in pixels of the picture, with the picture's upper left corner at (0, 0) and
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import importlib
 import math
-import os
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from avser.types import AvserError
+from avser.seeing import network_of, opencv
 
 LEFT_EYE = (0.32, 0.40)
 RIGHT_EYE = (0.68, 0.40)
@@ -244,56 +239,3 @@ def clipped(face: Face, image: np.ndarray) -> Face:
     height, width = image.shape[:2]
     (x1, x2), (y1, y2) = np.clip(face.box[::2], 0, width).tolist(), np.clip(face.box[1::2], 0, height).tolist()
     return Face((x1, y1, x2, y2), face.score, face.left_eye, face.right_eye)
-
-
-@functools.cache
-def opencv():
-    try:
-        import cv2
-    except ImportError as error:
-        raise _cannot_load(error) from error
-    return cv2
-
-
-def network_of(module: str, name: str, **settings):
-    """One of mediapipe's networks, with what it prints hidden: its class `name` in `mediapipe.python.solutions`.
-
-    Raises:
-        AvserError: mediapipe or OpenCV cannot be loaded.
-    """
-    opencv()
-    try:
-        with _quiet():
-            solution = importlib.import_module(f"mediapipe.python.solutions.{module}")
-            network = getattr(solution, name)(**settings)
-            # Its threads report to stderr until the first picture is through.
-            network.process(np.zeros((8, 8, 3), np.uint8))
-    except ImportError as error:
-        raise _cannot_load(error) from error
-    return network
-
-
-def _cannot_load(error: ImportError) -> AvserError:
-    return AvserError(
-        f"faces cannot be detected because a library does not load ({error}): on Linux install the system "
-        "packages libgl1 and libglib2.0-0, elsewhere reinstall avser"
-    )
-
-
-_stderr_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what mediapipe's C++ parts print: they write to file descriptor 2 and know no other switch."""
-    with _stderr_lock, contextlib.ExitStack() as stack:
-        try:
-            saved = os.dup(2)
-        except OSError:  # the process has no stderr, so there is nothing to hide
-            yield
-            return
-        stack.callback(os.close, saved)
-        stack.callback(os.dup2, saved, 2)
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (a device, not a path)
-            os.dup2(nowhere.fileno(), 2)
-        yield

@@ -6,9 +6,11 @@ Monocular Video on Mobile GPUs").
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
-from avser.faces import network_of, opencv
+from avser.seeing import network_of, opencv, quiet
 
 LIPS = (13, 14)
 """Landmarks at the middle of the inner edge of the upper and the lower lip."""
@@ -31,6 +33,7 @@ class MouthMeter:
 
     def __init__(self) -> None:
         self._mesh = None
+        self._has_warned = False  # as mediapipe does at the first face
 
     def __enter__(self) -> MouthMeter:
         return self
@@ -57,12 +60,13 @@ class MouthMeter:
             return float("nan")
         if self._mesh is None:
             self._mesh = network_of("face_mesh", "FaceMesh", static_image_mode=True, max_num_faces=1)
-        found = self._mesh.process(view).multi_face_landmarks
+        with contextlib.nullcontext() if self._has_warned else quiet():
+            found = self._mesh.process(view).multi_face_landmarks
         if not found:
             return float("nan")
-        height, width = view.shape[:2]
-        scale = (width, height, width)  # depth is on about the scale of x
-        points = {i: np.array([p.x, p.y, p.z]) * scale for i in _USED for p in [found[0].landmark[i]]}
+        self._has_warned = True
+        # shares of the square's side; depth is on about the scale of x
+        points = {i: np.array([p.x, p.y, p.z]) for i in _USED for p in [found[0].landmark[i]]}
         eyes = [(points[a] + points[b]) / 2 for a, b in EYES]
         apart = float(np.linalg.norm(eyes[1] - eyes[0]))
         return float(np.linalg.norm(points[LIPS[0]] - points[LIPS[1]])) / apart if apart > 0 else float("nan")
@@ -72,13 +76,20 @@ _USED = {*LIPS, *EYES[0], *EYES[1]}
 
 
 def _square(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The square around a face, as far as the picture shows it, at most `SIDE` px wide."""
+    """The square around a face, at most `SIDE` px wide, (S, S, 3); black where the picture does not reach.
+
+    It is empty where the picture shows nothing of it.
+    """
     x1, y1, x2, y2 = (float(v) for v in box)
-    x, y, reach = (x1 + x2) / 2, (y1 + y2) / 2, REACH / 2 * max(x2 - x1, y2 - y1)
-    top, left = max(round(y - reach), 0), max(round(x - reach), 0)
-    view = image[top : max(round(y + reach), 0), left : max(round(x + reach), 0)]
-    scale = SIDE / max(*view.shape[:2], 1)
-    if scale < 1 and view.size:
-        size = (max(round(view.shape[1] * scale), 1), max(round(view.shape[0] * scale), 1))
-        view = opencv().resize(view, size, interpolation=opencv().INTER_AREA)
-    return np.ascontiguousarray(view)
+    side = round(REACH * max(x2 - x1, y2 - y1))
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    view = image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    if not view.size:
+        return view
+    above, before = max(-top, 0), max(-left, 0)
+    edges = (above, side - view.shape[0] - above, before, side - view.shape[1] - before)
+    cv2 = opencv()
+    square = cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT) if any(edges) else view
+    if side > SIDE:
+        square = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(square)

@@ -19,14 +19,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from avser.paths import show
 from avser.types import ConfigError, MediaError
 
 try:
+    import fcntl
     import resource
 except ImportError:  # Windows
-    resource = None
+    fcntl = resource = None
 
 STALL_LIMIT = 60.0
 """Longest time without a byte from ffmpeg while one is waited for, in s. The environment's AVSER_STALL_LIMIT sets
@@ -40,6 +42,10 @@ MAX_MEMORY = 4 * 2**30
 
 MAX_BLOCK = 2**30
 """Largest single block of memory that ffmpeg may ask for, in bytes (everywhere)."""
+
+PIPE = 2**20
+"""Bytes that the pipe from ffmpeg holds (on Linux), so that it works on while a picture is looked at; by default
+64 KiB, of which a picture takes dozens. It is the most that a user may ask for without rights."""
 
 MAX_LINE = 2**16
 """Bytes of one line of ffmpeg's messages that are kept; a longer one comes in pieces."""
@@ -115,6 +121,7 @@ class Process:
         except OSError as error:
             raise MediaError(f"ffmpeg cannot be started for {show(path)}: {error.strerror or error}") from error
         _limit(self.process.pid, writes=fed)
+        _widen(self.process.stdout)
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._read_messages, self._watch)]
         for thread in self._threads:
             thread.start()
@@ -213,6 +220,13 @@ def _stall_limit() -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d*)?", text) or float(text) <= 0:
         raise ConfigError(f"AVSER_STALL_LIMIT is {text!r}: set it to a number of seconds, or unset it")
     return float(text)
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Have a pipe hold `PIPE` bytes, if the system lets it."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # the user has too many pipes
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
 
 def _limit(pid: int, writes: bool) -> None:

@@ -18,8 +18,8 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types options results labels palette settings signals config members torchlibs wording",
-        "paths processes threads probe media features pictures handcrafted embeddings inputs units faces mouths "
-        "shots appearance finding people tracking speech speaking metrics naming manifests sources logits "
+        "paths processes threads probe media features pictures handcrafted embeddings inputs units seeing faces "
+        "mouths shots appearance finding people tracking speech speaking metrics naming manifests sources logits "
         "subjects folds splits windows timeline devices feeds models evidence gradcam fingerprints figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching journal tally tasks workers batch live data augment "
