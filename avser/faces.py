@@ -27,6 +27,7 @@ the eyes 0.365 with 0.275 and 0.430 as 10th and 90th percentile; with a border o
 
 SHORT_RANGE, FULL_RANGE = 0, 1  # mediapipe's numbers of its two detectors
 LOOK_SIDE = 640  # the detectors see 128 and 192 px, so larger pictures only cost time
+HALF = 0.5  # a picture that shrinks by less keeps its details without averages over areas, which take long
 BORDER = 0.25  # share of the longer side put around a picture in which a face fills everything
 FILLS = 0.5  # a face found thanks to that border is wider than this share of the shorter side, or it is none
 SMALL = 0.3  # a face below this share of the longer side gets a closer look
@@ -232,7 +233,8 @@ def shrunk(image: np.ndarray) -> np.ndarray:
     if scale >= 1:
         return image
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return opencv().resize(image, size, interpolation=opencv().INTER_AREA)
+    how = opencv().INTER_LINEAR if scale > HALF else opencv().INTER_AREA
+    return opencv().resize(image, size, interpolation=how)
 
 
 def clipped(face: Face, image: np.ndarray) -> Face:
