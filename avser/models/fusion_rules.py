@@ -124,6 +124,8 @@ def shares_of(weight: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     weight = torch.where(present, weight.double(), 0.0)
     # Where only branches of weight zero are present, they are all there is to go by.
     weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, present.double())
+    largest = weight.amax(1, keepdim=True)
+    weight = weight / torch.where(largest > 0, largest, 1.0)  # however small they all are, their shares sum to one
     return weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
 
 
