@@ -16,11 +16,11 @@ import torch
 from avser import evidence, inputs, media
 from avser.checkpoint import Branch
 from avser.faces import FaceDetector
-from avser.mouths import MouthMeter
+from avser.faces.mouths import MouthMeter
+from avser.faces.tracking import FaceSample, PeopleFollower
 from avser.options import Options
 from avser.results import Sightings
 from avser.speech import Envelope, EnvelopeFinder, SpeechFinder
-from avser.tracking import FaceSample, PeopleFollower
 from avser.types import Frame, MediaInfo
 from avser.windows import audio_windows
 

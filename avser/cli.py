@@ -95,10 +95,10 @@ def predict(
     """Find the emotions expressed in videos, as a table and as files."""
     if not (videos or list_file or manifest):
         raise typer.BadParameter("name a VIDEO, or give --list or --manifest")
-    from avser import batch, progress
+    from avser.batch import jobs, progress
     from avser.options import Options
 
-    job = batch.Job(
+    job = jobs.Job(
         sources=videos or (),
         output=output,
         formats=tuple(name.strip() for name in formats.split(",")),
@@ -132,8 +132,8 @@ def live(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a window.")] = False,
 ) -> None:
     """Tell what is expressed in front of a camera and a microphone, window by window, until Ctrl-C."""
-    from avser import live_console
-    from avser.live import Source
+    from avser.live import console as live_console
+    from avser.live.session import Source
     from avser.options import Options
 
     source = Source(file) if file else Source(camera=camera, microphone=microphone)
@@ -160,12 +160,13 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
 ) -> None:
     """Train a branch, or both and their fusion, by a config, fold by fold, and measure it on what was held out."""
-    from avser import console, fused_config, reports, training_reports
+    from avser import console, reports, training_reports
     from avser.config import find_config
+    from avser.training import fused_config
 
     console.set_threads(threads)
     if sweep:
-        from avser import sweeps
+        from avser.training import sweeps
 
         trials = sweeps.sweep(find_config(config), overrides or (), sweep, data_root, output, resume)
         reports.print_trials(trials)
@@ -227,7 +228,7 @@ def fuse(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Fuse out-of-fold logits of a voice and a face model, fitted on the other folds, and measure it."""
-    from avser import fusion_reports
+    from avser.fusion import reports as fusion_reports
 
     features = {"audio": audio_features, "face": face_features}
     fusion_reports.fuse_files(audio, face, rule, protocol, labels, features, output, as_json)
@@ -251,7 +252,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is found as JSON.")] = False,
 ) -> None:
     """Look for people, takes and copied media that lie on both sides of a split; exit code 1 if there are."""
-    from avser import audit_reports
+    from avser.audit import reports as audit_reports
     from avser.config import find_config
 
     if not audit_reports.audit_file(find_config(what), overrides or (), data_root, output, as_json):
@@ -336,11 +337,12 @@ def benchmark(
 
         reports.print_published(markdown)
         return
-    from avser import benchmark_report, console
+    from avser import console
+    from avser.benchmark import report
     from avser.config import find_config
 
     console.set_threads(threads)
-    page = benchmark_report.benchmark(find_config(Path(what)), output, data_root)
+    page = report.benchmark(find_config(Path(what)), output, data_root)
     typer.echo(f"the report is in {page.parent}: open {page.name}")
 
 

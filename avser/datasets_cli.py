@@ -19,9 +19,9 @@ def corpora(
 ) -> None:
     """List the corpora with their pages, terms, sizes and layouts; check a folder, or unpack archives."""
     if ctx.invoked_subcommand is None:
-        from avser import inventory_reports
+        from avser.corpora import reports
 
-        inventory_reports.print_corpora(as_json)
+        reports.print_corpora(as_json)
 
 
 @app.command()
@@ -33,9 +33,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is found as JSON.")] = False,
 ) -> None:
     """Say what a folder lacks of a corpus, what is damaged or twice there; exit code 1 if anything is wrong."""
-    from avser import inventory_reports
+    from avser.corpora import reports
 
-    if not inventory_reports.check(root, corpus, deep, labels, as_json):
+    if not reports.check(root, corpus, deep, labels, as_json):
         raise typer.Exit(FAILED)
 
 
@@ -48,7 +48,7 @@ def extract(
     workers: Annotated[int, typer.Option(help="Files at a time; 0: one a core.")] = 0,
 ) -> None:
     """Unpack RAVDESS, several files at a time; run again, it goes on where it was interrupted."""
-    from avser import inventory_reports
+    from avser.corpora import reports
 
-    if not inventory_reports.extract(archives, output, rate if audio else None, workers):
+    if not reports.extract(archives, output, rate if audio else None, workers):
         raise typer.Exit(FAILED)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from avser import checkpoint, data, datasets, onnx_export
+from avser import checkpoint, datasets
 from avser.checkpoint import Checkpoint
 from avser.labels import place
-from avser.onnx_graphs import PARTS
+from avser.onnx import export
+from avser.onnx.graphs import PARTS
+from avser.training import data
 from avser.types import Clip, ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
@@ -59,14 +61,14 @@ def export_file(
     model = checkpoint.load(name)
     part = part or ("whole" if model.kind == "fused" else model.kind)
     if not int8:
-        onnx_export.export(model, part, output)
+        export.export(model, part, output)
         return
     if part in ("pool", "fusion"):
         raise ModelError(f"the part {part!r} of a model has no convolutions that int8 would make faster")
-    onnx_export.need("onnx", "onnxscript", "onnxruntime")
+    export.need("onnx", "onnxscript", "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
-        onnx_export.export(model, part, plain)
+        export.export(model, part, plain)
         clips = _clips(model, corpus, root)
         quantise(plain, output, _feeds(model, part, clips), {"corpus": corpus, "clips": len(clips)})
 
@@ -89,8 +91,8 @@ def quantise(plain: Path, output: Path, feeds: Iterator[Feed], calibrated: dict)
         def get_next(self) -> Feed | None:
             return next(feeds, None)
 
-    meta = onnx_export.read_header(plain)
-    with tempfile.TemporaryDirectory() as folder, onnx_export.quiet():
+    meta = export.read_header(plain)
+    with tempfile.TemporaryDirectory() as folder, export.quiet():
         merged, made = (str(Path(folder) / name) for name in ("merged.onnx", "int8.onnx"))
         quant_pre_process(str(plain), merged, skip_symbolic_shape=True)  # batch norms go into the convolutions
         convolutions = _convolutions(onnx.load(merged).graph)
@@ -113,7 +115,7 @@ def quantise(plain: Path, output: Path, feeds: Iterator[Feed], calibrated: dict)
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=convolutions,
         )
-        onnx_export.save(onnx.load(made), output, {**meta, "int8": calibrated})
+        export.save(onnx.load(made), output, {**meta, "int8": calibrated})
 
 
 def _with_first(first: Feed, feeds: Iterator[Feed]) -> Iterator[Feed]:

@@ -20,8 +20,8 @@ from avser.options import Options
 from avser.types import ConfigError
 
 if TYPE_CHECKING:
-    from avser.benchmark import Evaluation
-    from avser.sweeps import Trial
+    from avser.benchmark.evaluation import Evaluation
+    from avser.training.sweeps import Trial
 
 
 def print_report(report: metrics.Report, title: str, out: Console | None = None) -> None:
@@ -70,7 +70,7 @@ def print_trials(trials: Sequence[Trial]) -> None:
 
 def print_published(as_markdown: bool) -> None:
     """The published systems: the paper's figure, ours under its protocol, ours with people kept apart."""
-    from avser import published
+    from avser.benchmark import published
 
     rows = published.read_published()
     if as_markdown:
@@ -149,7 +149,8 @@ def evaluate(
     title = f"{name}, {modality or model.modalities[0]}, on {corpus}"
     _show(evaluation.table, evaluation.genders, labels, pictures, as_json, title)
     if pictures is not None and len(branches := model.modalities) == 1:
-        from avser import benchmark, plots
+        from avser import plots
+        from avser.benchmark import evaluation as benchmark
 
         features, names = benchmark.activations(model.checkpoint.branches[branches[0]], evaluation.clips)
         plots.activations(pictures / "activations.png", features, names, f"{title}: t-SNE of activations")
@@ -158,7 +159,7 @@ def evaluate(
 def _measure(
     model: recognizer.Recognizer, corpus: str, root: Path, filters: dict[str, list[str]], modality: str | None
 ) -> Evaluation:
-    from avser import benchmark
+    from avser.benchmark import evaluation as benchmark
 
     err = Console(stderr=True)
 
@@ -176,7 +177,7 @@ def _show_ensemble(
     tables: dict[str, LogitTable], output: Path | None, labels: str | None, pictures: Path | None, as_json: bool
 ) -> None:
     """Figures of each table on the clips and labels that all have, and of their average, kept and drawn."""
-    from avser import ensembling
+    from avser.training import ensembling
 
     rows = max(len(table.clips) for table in tables.values())
     tables = dict(zip(tables, ensembling.align(list(tables.values())), strict=True))

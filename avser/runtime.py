@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from avser import onnx_export
 from avser.caching import cache_folder, file_digest
 from avser.checkpoint import Branch
-from avser.onnx_graphs import branch_graph
+from avser.onnx import export
+from avser.onnx.graphs import branch_graph
 from avser.types import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _torch(branch: Branch) -> Runner:
 
 
 def _onnx(branch: Branch) -> Runner:
-    onnx_export.need("onnxruntime")
+    export.need("onnxruntime")
     if branch.path is None:
         raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
     return _on_session(branch, _find(branch) or _make(branch))
@@ -96,7 +96,7 @@ def _make(branch: Branch) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the graph of a branch, which is exported to the cache."""
     digest = file_digest(branch.path).hexdigest()
     meta = {"digest": digest, "part": branch.config.branch, "labels": list(branch.labels)}
-    onnx_export.write_graph(_kept(branch, digest), branch_graph(branch), meta, str(branch.path))
+    export.write_graph(_kept(branch, digest), branch_graph(branch), meta, str(branch.path))
     return _open(_kept(branch, digest))
 
 
@@ -124,7 +124,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
 def _digest_of(session: onnxruntime.InferenceSession) -> str | None:
     """Digest of the model's file that a graph was made from."""
     try:
-        return json.loads(session.get_modelmeta().custom_metadata_map[onnx_export.KEY])["digest"]
+        return json.loads(session.get_modelmeta().custom_metadata_map[export.KEY])["digest"]
     except (KeyError, ValueError, TypeError):
         return None
 

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from avser import fused_training, plots, reports, training
+from avser import plots, reports
 from avser.config import Config
-from avser.fused_config import FusedConfig
-from avser.fusion_reports import figures
+from avser.fusion.reports import figures
+from avser.training import fused_training, runs
+from avser.training.fused_config import FusedConfig
 
 
 def train(config: Config | FusedConfig, data_root: Path | None, output: Path, resume: bool) -> Path:
@@ -20,7 +21,7 @@ def train(config: Config | FusedConfig, data_root: Path | None, output: Path, re
         outcome = fused_training.train(config, data_root, output, resume)
         _show_fused(outcome, f"{config.name}, {config.protocol}, {config.rule}")
         return outcome.folder
-    outcome = training.train(config, data_root, output, resume)
+    outcome = runs.train(config, data_root, output, resume)
     title = f"{config.name}, {config.protocol_name}"
     if outcome.report:
         reports.print_report(outcome.report, f"{title}, held-out clips")

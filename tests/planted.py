@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from avser.fingerprints import RATE, reduce
+from avser.audit.fingerprints import RATE, reduce
 
 
 def voice(seed: int, seconds: float = 2.5) -> np.ndarray:

@@ -171,9 +171,9 @@ def test_a_backbone_for_units_takes_no_crops():
 @learning
 @every_backbone
 def test_every_backbone_learns_from_means(name, root, tmp_path):
-    from avser import training
+    from avser.training import runs
 
-    done = training.train(config(name), root, tmp_path)
+    done = runs.train(config(name), root, tmp_path)
     assert done.report.uar > 0.8  # chance is 0.33
     fold = done.folder / "fold0"
     assert (fold / "val_logits.csv").exists()
@@ -187,10 +187,10 @@ def test_every_backbone_learns_from_means(name, root, tmp_path):
 
 @learning
 def test_frames_are_learned_and_a_clip_without_a_face_is_left_out(root, tmp_path, capsys):
-    from avser import training
+    from avser.training import runs
 
     everyone = config(corpora=[{"name": "openface", "root": "frames"}], folds=None)
-    done = training.train(everyone, root, tmp_path)
+    done = runs.train(everyone, root, tmp_path)
     assert done.report.uar > 0.8
     assert len(done.table.clips) == 3 * 3 * len(PEOPLE)
     assert "1 train clips left out, the first: " in (said := capsys.readouterr().err)
@@ -199,35 +199,35 @@ def test_frames_are_learned_and_a_clip_without_a_face_is_left_out(root, tmp_path
 
 @learning
 def test_ensembles_fitted_again_with_the_validation_clips(root, tmp_path):
-    from avser import data, training
+    from avser.training import data, runs
 
     members = [{"network": {"name": "unit_statistics", "dropout": 0.0}}, {"network": {"name": "unit_mlp"}}]
     fit = {"epochs": 4, "batch_size": 8, "keep": "last", "refit": True}
     again = config(ensemble=members, training=fit)
-    done = training.train(again, root, tmp_path)
+    done = runs.train(again, root, tmp_path)
     assert done.report.uar > 0.8
     fold = done.folder / "fold0"
     assert (fold / "member2" / "refit" / "metrics.csv").exists()
     assert not list(done.folder.rglob("*.ckpt"))
     network = checkpoint.load(fold / "model.safetensors").branches["face"].network
-    held = training.make_protocol(again, data.scan(again, root))[0]
+    held = runs.make_protocol(again, data.scan(again, root))[0]
     examples, _ = data.load_examples(again, held.val)
     assert int(network.members[0].backbone.used.sum()) == len(held.train) + len(held.val)
     # what is kept of the validation clips was said before they were met
     said = read_logits(fold / "val_logits.csv").logits
     assert np.abs(data.run_network(network, again, examples) - said).max() > 0.05
     fit["refit"] = False
-    once = training.train(config(ensemble=members, training=fit), root, tmp_path / "once")
+    once = runs.train(config(ensemble=members, training=fit), root, tmp_path / "once")
     np.testing.assert_allclose(read_logits(once.folder / "fold0" / "val_logits.csv").logits, said, atol=1e-3)
 
 
 @learning
 @pytest.mark.parametrize("name", ["svm", "random_forest"])
 def test_estimators_take_action_units(name, root, tmp_path):
-    from avser import training
+    from avser.training import runs
 
     frames = [{"name": "openface", "root": "frames"}]
-    done = training.train(config(name, corpora=frames), root, tmp_path)
+    done = runs.train(config(name, corpora=frames), root, tmp_path)
     assert done.report.uar > 0.8
 
 
@@ -248,9 +248,9 @@ def test_centring_by_subject_is_named_wherever_figures_are(root, tmp_path, avser
 
 @learning
 def test_a_model_is_measured_on_tables_but_sees_no_pictures(root, tmp_path, avser_command, video_only):
-    from avser import training
+    from avser.training import runs
 
-    done = training.train(config(corpora=[{"name": "openface", "root": "means.csv"}]), root, tmp_path)
+    done = runs.train(config(corpora=[{"name": "openface", "root": "means.csv"}]), root, tmp_path)
     model = done.folder / "fold0" / "model.safetensors"
     other = tmp_path / "other.csv"
     other.write_text((root / "means.csv").read_text())
@@ -279,10 +279,10 @@ def test_a_wrong_table_ends_the_training_in_one_sentence(root, tmp_path, avser_c
 @learning
 @pytest.mark.parametrize(("name", "bound"), [("au_ravdess8", 0.5), ("au_ravdess8_centred", 0.6)])
 def test_a_fold_of_ravdess(data_root, tmp_path, name, bound):
-    from avser import training
+    from avser.training import runs
 
     shipped = load_config(Path(__file__).parents[1] / "configs" / f"{name}.yaml", ["folds=[2]"])
     assert units.unit_names(shipped.face) == units.UNIT_SETS["openface"]
-    done = training.train(shipped, data_root, tmp_path)
+    done = runs.train(shipped, data_root, tmp_path)
     assert len(done.table.clips) == 240
     assert done.report.uar > bound

@@ -17,9 +17,9 @@ from avser.annotated_video.encoding import video_encoder
 from avser.annotated_video.instants import Instants
 from avser.annotated_video.planes import Planes, matrix
 from avser.annotated_video.scenes import CANVAS, CANVAS_RATE
+from avser.media.headers import read_header
 from avser.options import Options
 from avser.palette import colour
-from avser.probe import read_header
 from avser.results import Person, Prediction, Result, Sightings
 from avser.types import AvserError, MediaError
 from avser.writers import write

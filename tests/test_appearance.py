@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avser.appearance import (
+from avser.faces.appearance import (
     LIMITS,
     MAX_LOOKS,
     MAX_PEOPLE,

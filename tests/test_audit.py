@@ -18,10 +18,10 @@ from corpora import make_corpus, mini_settings, write_units, write_wav
 from planted import face, voice
 
 from avser import media
-from avser.audit import KINDS, audit
+from avser.audit.search import KINDS, audit
+from avser.audit.sources import of_config, read_split
+from avser.audit.twins import SAME_SOUND
 from avser.logits import LogitTable, write_logits
-from avser.split_sources import of_config, read_split
-from avser.twins import SAME_SOUND
 from avser.types import ConfigError, DataError
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avser import augment
 from avser.config import Augment
+from avser.training import augment
 
 RATE = 16_000
 OFF = Augment()

@@ -13,13 +13,13 @@ import pytest
 from conftest import SAMPLE
 
 from avser import media
-from avser.batch import Batch, Job, Step
-from avser.journal import JOURNAL
+from avser.batch.jobs import Batch, Job, Step
+from avser.batch.journal import JOURNAL
+from avser.batch.tasks import Task
+from avser.batch.workers import Pool, cores
 from avser.options import Options
 from avser.recognizer import Recognizer
-from avser.tasks import Task
 from avser.types import ConfigError, ModelError
-from avser.workers import Pool, cores
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 import torch
 from corpora import EMOTIONS, PEOPLE, SUBJECT, make_corpus
 
-from avser import benchmark, datasets
+from avser import datasets
+from avser.benchmark import evaluation
 from avser.logits import read_logits
 from avser.recognizer import Recognizer, load_model
 from avser.types import DataError, ModelError
@@ -47,7 +48,7 @@ def trained_on(model: Recognizer, corpus: str, **header: object) -> Recognizer:
 
 @pytest.mark.usefixtures("with_subjects")
 def test_clips_go_the_way_of_prediction(fused, sounds):
-    done = benchmark.evaluate(fused, "folder", sounds)
+    done = evaluation.evaluate(fused, "folder", sounds)
     table = done.table
     assert len(table.clips) == len(EMOTIONS) * len(PEOPLE)
     assert sorted(set(table.subjects)) == sorted(PEOPLE)
@@ -61,7 +62,7 @@ def test_clips_go_the_way_of_prediction(fused, sounds):
 
 
 def test_pictures_go_through_the_face_branch(fused, pictures):
-    done = benchmark.evaluate(fused, "folder", pictures)
+    done = evaluation.evaluate(fused, "folder", pictures)
     branch = fused.checkpoint.branches["face"]
     clip = next(c for c in datasets.scan("folder", pictures) if c.name == done.table.clips[3])
     picture = torch.from_numpy(datasets.load_image(clip)).permute(2, 0, 1)[None].float() / 255  # (1, 3, 48, 48)
@@ -73,23 +74,23 @@ def test_pictures_go_through_the_face_branch(fused, pictures):
 
 def test_pictures_need_a_face_branch(small_models, pictures):
     with pytest.raises(DataError, match="'small-audio' has no face branch, and these clips are pictures"):
-        benchmark.evaluate(load_model(small_models.audio), "folder", pictures)
+        evaluation.evaluate(load_model(small_models.audio), "folder", pictures)
 
 
 @pytest.mark.usefixtures("with_subjects")
 def test_filters(fused, sounds):
-    done = benchmark.evaluate(fused, "folder", sounds, {"subject": ["anna", "emil"]})
+    done = evaluation.evaluate(fused, "folder", sounds, {"subject": ["anna", "emil"]})
     assert set(done.table.subjects) == {"anna", "emil"}
     with pytest.raises(DataError, match="no clip of 'folder' is left to measure; check the filters"):
-        benchmark.evaluate(fused, "folder", sounds, {"subject": ["nobody"]})
+        evaluation.evaluate(fused, "folder", sounds, {"subject": ["nobody"]})
 
 
 @pytest.mark.usefixtures("with_subjects")
 def test_only_what_was_held_out_is_measured(fused, sounds):
     with pytest.raises(DataError, match="was trained on 'folder' and held nothing out"):
-        benchmark.evaluate(trained_on(fused, "folder"), "folder", sounds)
+        evaluation.evaluate(trained_on(fused, "folder"), "folder", sounds)
     held = trained_on(fused, "folder", held_out={"folder": {"subject": ["dora"]}})
-    done = benchmark.evaluate(held, "folder", sounds)
+    done = evaluation.evaluate(held, "folder", sounds)
     assert set(done.table.subjects) == {"dora"}
     assert done.restricted.endswith("only what was held out is measured (subject dora)")
 
@@ -99,7 +100,7 @@ def test_a_branch_remembers_what_it_was_trained_on(fused, sounds):
     audio = {**branches["audio"], "corpora": ["folder"]}
     model = trained_on(fused, "savee", branches={**branches, "audio": audio})
     with pytest.raises(DataError, match="was trained on 'folder'"):
-        benchmark.evaluate(model, "folder", sounds)
+        evaluation.evaluate(model, "folder", sounds)
 
 
 def test_clips_that_give_nothing_are_named(fused, tmp_path):
@@ -107,20 +108,20 @@ def test_clips_that_give_nothing_are_named(fused, tmp_path):
     (root / "sad" / "anna_0.wav").write_bytes(b"")
     (root / "bored").mkdir()
     (root / "happy" / "anna_0.wav").rename(root / "bored" / "anna_0.wav")  # no emotion that the model knows
-    done = benchmark.evaluate(fused, "folder", root)
+    done = evaluation.evaluate(fused, "folder", root)
     assert len(done.table.clips) == 16
     (sentence,) = done.left_out
     assert "anna_0.wav is empty (0 bytes)" in sentence
     for path in root.rglob("*.wav"):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="none of the clips could be measured, the first: "):
-        benchmark.evaluate(fused, "folder", root)
+        evaluation.evaluate(fused, "folder", root)
 
 
 def test_modality_that_the_model_lacks(small_models, sounds):
     model = load_model(small_models.audio)
     with pytest.raises((DataError, ModelError), match=r"knows the audio only|none of the clips could be measured"):
-        benchmark.evaluate(model, "folder", sounds, modality="face")
+        evaluation.evaluate(model, "folder", sounds, modality="face")
 
 
 def test_from_the_command_line(avser_command, small_models, sounds, tmp_path):

@@ -19,11 +19,11 @@ from corpora import make_corpus
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("pictures need the extra train", allow_module_level=True)
 
-from avser.benchmark_clips import models_of, scan
-from avser.benchmark_plan import Clips, load_plan
-from avser.benchmarking import run
+from avser.benchmark.clips import models_of, scan
+from avser.benchmark.degradation import DEGRADATIONS
+from avser.benchmark.plan import Clips, load_plan
+from avser.benchmark.running import run
 from avser.caching import cache_folder
-from avser.degradation import DEGRADATIONS
 from avser.logits import read_logits
 from avser.recognizer import load_model
 from avser.types import ConfigError, DataError

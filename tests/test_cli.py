@@ -20,7 +20,7 @@ import safetensors.numpy
 from conftest import SAMPLE
 
 from avser import cli, writers
-from avser.journal import JOURNAL
+from avser.batch.journal import JOURNAL
 from avser.media import ffmpeg_binary
 from avser.recognizer import Recognizer
 from avser.types import MissingExtraError
@@ -348,7 +348,7 @@ def test_interrupted_before_the_first_file(predict, good, monkeypatch):
     def stops(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("avser.batch.load_model", stops)
+    monkeypatch.setattr("avser.batch.jobs.load_model", stops)
     done = predict(good)
     assert (done.code, done.complaint) == (130, "avser: interrupted")
 

@@ -10,10 +10,10 @@ import torch
 
 from avser import inputs
 from avser.config import AudioInput, FaceInput, load_config, parse_config
-from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.members import MEMBERS_SHARE, members
 from avser.models import build_model
+from avser.training.estimators import ESTIMATORS
 from avser.types import ConfigError
 from avser.units import unit_names
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from avser import metrics
-from avser.contributions import Study, common, compare, facts_of, measure, reliability, repairs, shapley
+from avser.benchmark.contributions import Study, common, compare, facts_of, measure, reliability, repairs, shapley
+from avser.benchmark.resampling import Draws, interval, is_right, permutation
 from avser.logits import LogitTable
-from avser.resampling import Draws, interval, is_right, permutation
 from avser.types import DataError
 
 CLASSES = ("neutral", "happy", "sad", "angry")

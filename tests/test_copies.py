@@ -15,9 +15,9 @@ if importlib.util.find_spec("librosa") is None:
 
 from corpora import SUBJECT, make_corpus, make_sound
 
-from avser import copies, data, training
 from avser.config import Config, parse_config
 from avser.logits import LogitTable, read_logits, write_logits
+from avser.training import copies, data, runs
 from avser.types import Clip, ConfigError
 
 KINDS = ["noise", "stretch", "shift", "pitch"]
@@ -179,8 +179,8 @@ def test_only_the_copies_that_say_so_vary_the_picture():
 
 def parts(config: Config, root: Path):
     clips = data.scan(config, root)
-    fold = training.make_protocol(config, clips)[0]
-    return fold, training._load_parts(config, fold, "test")
+    fold = runs.make_protocol(config, clips)[0]
+    return fold, runs._load_parts(config, fold, "test")
 
 
 def test_copies_are_trained_on_and_never_measured(root):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from avser import data, media
+from avser import media
 from avser.caching import cache_folder
 from avser.config import Config, parse_config
-from avser.data import ExampleDataset, collate, load_examples, network_inputs, run_network, scan
 from avser.labels import LABEL_SETS
 from avser.models import build_model
+from avser.training import data
+from avser.training.data import ExampleDataset, collate, load_examples, network_inputs, run_network, scan
 from avser.types import Clip, ConfigError, DataError
 
 cv2 = pytest.importorskip("cv2")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avser.benchmark.degradation import COVERS, DEGRADATIONS, FRAMES, OFFSETS, PICTURES, SOUND, at_ratio, thin
 from avser.config import AudioInput
-from avser.degradation import COVERS, DEGRADATIONS, FRAMES, OFFSETS, PICTURES, SOUND, at_ratio, thin
 from avser.features import spoken
 
 RATE = 16_000

@@ -14,10 +14,11 @@ from corpora import EMOTIONS, PEOPLE, make_corpus, mini_settings
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
 
-from avser import checkpoint, data, training
+from avser import checkpoint
 from avser.config import Config, parse_config
 from avser.logits import read_logits
 from avser.recognizer import load_model
+from avser.training import data, runs
 from avser.types import ConfigError
 
 TINY = {"widths": [4, 8, 8, 8], "features": 16}
@@ -43,10 +44,10 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(root, tmp_path_factory, cache_folder) -> training.Outcome:
+def outcome(root, tmp_path_factory, cache_folder) -> runs.Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVSER_CACHE", str(cache_folder))
-        return training.train(settings(), root, tmp_path_factory.mktemp("runs"))
+        return runs.train(settings(), root, tmp_path_factory.mktemp("runs"))
 
 
 def test_members_lie_in_folders_of_their_own(outcome):
@@ -102,7 +103,7 @@ def test_resume_keeps_the_members_that_are_done(outcome, root, tmp_path):
     shutil.rmtree(fold / "member2")
     (fold / "model.safetensors").unlink()  # stopped before the model, but not before the logits were written
     before = {number: (fold / f"member{number}" / "model.safetensors").stat().st_mtime_ns for number in (0, 1)}
-    again = training.train(settings(), root, tmp_path, resume=True)
+    again = runs.train(settings(), root, tmp_path, resume=True)
     for number, when in before.items():
         assert (fold / f"member{number}" / "model.safetensors").stat().st_mtime_ns == when
     assert (fold / "model.safetensors").exists()
@@ -120,14 +121,14 @@ def test_resume_keeps_the_members_that_are_done(outcome, root, tmp_path):
 )
 def test_what_is_wrong_is_said_before_anything_is_done(root, tmp_path, changes, said):
     with pytest.raises(ConfigError, match=said):
-        training.train(settings(**changes), root, tmp_path)
+        runs.train(settings(**changes), root, tmp_path)
     assert not (tmp_path / "mini").exists()
 
 
 def test_a_side_task_of_which_nothing_is_known(root, tmp_path):
     config = settings(training={"epochs": 1, "side_tasks": ["gender"]}, ensemble=[])
     with pytest.raises(ConfigError, match="no training clip tells its 'gender'; they tell corpus"):
-        training.train(config, root, tmp_path)
+        runs.train(config, root, tmp_path)
 
 
 # Seeds
@@ -138,7 +139,7 @@ def test_another_seed_has_the_same_folds_and_another_split_seed_others(root, pro
     clips = data.scan(settings(), root)
 
     def parts(**seeds: int) -> list:
-        folds = training.make_protocol(settings(protocol=protocol, **seeds), clips)
+        folds = runs.make_protocol(settings(protocol=protocol, **seeds), clips)
         return [(set(map(str, (c.path for c in fold.val))), {str(c.path) for c in fold.test}) for fold in folds]
 
     assert parts(seed=0) == parts(seed=7)

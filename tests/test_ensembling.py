@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from corpora import make_corpus
 
-from avser import ensembling
 from avser.logits import LogitTable, read_logits, write_logits
+from avser.training import ensembling
 from avser.types import DataError
 
 

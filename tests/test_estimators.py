@@ -14,12 +14,12 @@ if importlib.util.find_spec("sklearn") is None or importlib.util.find_spec("libr
 
 from corpora import SUBJECT, make_corpus
 
-from avser import estimators, training
 from avser.config import Config, parse_config
-from avser.data import Example
-from avser.estimators import ESTIMATORS
 from avser.labels import label_set
 from avser.logits import read_logits
+from avser.training import estimators, runs
+from avser.training.data import Example
+from avser.training.estimators import ESTIMATORS
 from avser.types import Clip, ConfigError, DataError
 
 LABELS = label_set("basic7")
@@ -134,7 +134,7 @@ def root(tmp_path_factory) -> Path:
 @every_estimator
 def test_trained_measured_and_kept(name, root, tmp_path, capsys):
     config = make_config(name, augment={"copies": 2, "copy_kinds": ["noise", "shift"]})
-    done = training.train(config, root, tmp_path)
+    done = runs.train(config, root, tmp_path)
     assert done.folder == tmp_path / "test"
     assert done.report.uar > 0.7  # chance is 0.33
     folds = [read_logits(done.folder / f"fold{number}" / "logits.csv") for number in (0, 1)]
@@ -146,11 +146,11 @@ def test_trained_measured_and_kept(name, root, tmp_path, capsys):
     assert not list(done.folder.rglob("*.safetensors"))
     assert "done already" not in capsys.readouterr().out
 
-    again = training.train(config, root, tmp_path, resume=True)
+    again = runs.train(config, root, tmp_path, resume=True)
     assert capsys.readouterr().out.count("done already") == 2
     assert again.report.to_dict() == done.report.to_dict()
     with pytest.raises(ConfigError, match="holds a run already"):
-        training.train(config, root, tmp_path)
+        runs.train(config, root, tmp_path)
 
 
 def test_copies_on_both_sides_are_measured_too(root, tmp_path):
@@ -158,7 +158,7 @@ def test_copies_on_both_sides_are_measured_too(root, tmp_path):
     config = config.model_copy(
         update={"augment": config.augment.model_copy(update={"copies": 1, "copy_kinds": ["noise"]})}
     )
-    done = training.train(config, root, tmp_path)
+    done = runs.train(config, root, tmp_path)
     assert len(done.table.clips) == 14  # a fifth of 36 sounds and a copy of each
     assert any(clip.endswith("#1") for clip in done.table.clips)
     assert done.report.uar > 0.7

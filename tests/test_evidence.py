@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from planted import voice
 
 from avser import evidence
-from avser.fingerprints import RATE
+from avser.audit.fingerprints import RATE
 from avser.models.fusion import CUES, Calibration, Reliability
 
 LABELS = ("happy", "sad", "angry")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -38,6 +39,12 @@ def portrait(tmp_path_factory, fused):
     cv2.imwrite(str(folder / "large.png"), picture)
     cv2.imwrite(str(folder / "small.jpg"), cv2.resize(picture, (48, 48)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def voice_only(make_media) -> Path:
+    """A second of speech."""
+    return make_media("voice.wav", "-ss", "1.8", "-i", SAMPLE, "-t", "1", "-vn", "-ar", "16000")
 
 
 def test_a_video_shows_frames_and_spectrogram(fused):
@@ -89,17 +96,18 @@ def test_the_crops_are_those_of_prediction(fused):
 
 
 def test_times_and_frequencies_are_those_of_the_sound(fused, make_media):
-    """A tone of 1 kHz that begins at 1 s, after silence."""
-    tone = "aevalsrc='0.3*sin(2*PI*1000*t)*gte(t,1)':s=16000:d=2.5"
-    path = make_media("late.wav", "-f", "lavfi", "-i", tone)
+    """A tone of 1 kHz with a quieter voice, which begin at 1 s, after silence."""
+    tone = ("-f", "lavfi", "-i", "aevalsrc='0.3*sin(2*PI*1000*t)*gte(t,1)':s=16000:d=2.5")
+    both = "[0:a]atrim=1.8:3.3,asetpts=PTS-STARTPTS,adelay=1000:all=1[a];[a][1:a]amix=weights=1 1"
+    path = make_media("late.wav", "-i", SAMPLE, *tone, "-filter_complex", both, "-ac", "1", "-ar", "16000")
     sound = explain.explain(fused, path).sound
     assert sound.start == pytest.approx(1.0, abs=0.03)
     assert sound.end == pytest.approx(2.5, abs=0.05)
     assert sound.hertz[sound.mel.mean(1).argmax()] == pytest.approx(1000, rel=0.06)
 
 
-def test_what_is_not_there_is_said(fused, audio_only, make_media):
-    shown = explain.explain(fused, audio_only)
+def test_what_is_not_there_is_said(fused, voice_only, make_media):
+    shown = explain.explain(fused, voice_only)
     assert (shown.faces, list(shown.said)) == ([], ["audio"])
     assert shown.notes == ["Of the face nothing is shown: no video."]
     silent = make_media("silent.mp4", "-i", SAMPLE, "-an", "-t", "1", "-c:v", "copy")
@@ -163,30 +171,30 @@ def voices(fused: Recognizer, *networks: dict) -> Recognizer:
 SMALL = {"name": "resnet_attention", "options": {"widths": [4, 4, 4, 4], "features": 8}}
 
 
-def test_of_an_ensemble_the_convolutions_are_averaged_by_their_shares(fused, audio_only):
+def test_of_an_ensemble_the_convolutions_are_averaged_by_their_shares(fused, voice_only):
     model = voices(fused, SMALL, SMALL, {"name": "functionals"})
     members = model.checkpoint.branches["audio"].network
     members.shares.copy_(torch.tensor([0.0, 0.7, 0.3]))
-    shown = explain.explain(model, audio_only, "audio", "happy")
+    shown = explain.explain(model, voice_only, "audio", "happy")
     assert shown.notes == ["Voice: 2 of its 3 members are convolutions and are shown."]
     members.shares.copy_(torch.tensor([0.0, 1.0, 0.0]))
-    alone = explain.explain(model, audio_only, "audio", "happy")
+    alone = explain.explain(model, voice_only, "audio", "happy")
     np.testing.assert_allclose(shown.sound.heat, alone.sound.heat, atol=1e-5)
     members.shares.copy_(torch.tensor([1.0, 0.0, 0.0]))
-    other = explain.explain(model, audio_only, "audio", "happy")
+    other = explain.explain(model, voice_only, "audio", "happy")
     assert abs(other.sound.heat - alone.sound.heat).max() > 0.05
 
 
-def test_a_voice_without_convolutions_shows_nothing_and_says_so(fused, audio_only):
-    shown = explain.explain(voices(fused, {"name": "functionals"}), audio_only, "audio")
+def test_a_voice_without_convolutions_shows_nothing_and_says_so(fused, voice_only):
+    shown = explain.explain(voices(fused, {"name": "functionals"}), voice_only, "audio")
     assert shown.sound is None
     assert shown.notes == ["Of the voice nothing is shown: this model has no convolution over the spectrogram."]
 
 
 @needs_matplotlib
 @pytest.mark.parametrize("what", ["video", "sound", "large.png", "small.jpg"])
-def test_the_command_writes_a_picture(avser_command, small_models, portrait, audio_only, tmp_path, what):
-    path = {"video": SAMPLE, "sound": audio_only}.get(what, portrait / what)
+def test_the_command_writes_a_picture(avser_command, small_models, portrait, voice_only, tmp_path, what):
+    path = {"video": SAMPLE, "sound": voice_only}.get(what, portrait / what)
     done = avser_command("explain", path, "-o", tmp_path / "new" / "x.png", "--model", small_models.fused)
     assert done.code == 0
     assert done.out == f"written: {tmp_path / 'new' / 'x.png'}\n"

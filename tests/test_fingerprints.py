@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import face, film, voice
 
-from avser import twins
-from avser.fingerprints import (
+from avser.audit import twins
+from avser.audit.fingerprints import (
     HASH_SIDE,
     HOP,
     SIDE,

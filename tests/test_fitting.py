@@ -12,9 +12,9 @@ import torch
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
 
-from avser import fitting
 from avser.config import Config, Training, parse_config
-from avser.fitting import BranchModule, SideTasks
+from avser.training import fitting
+from avser.training.fitting import BranchModule, SideTasks
 from avser.types import Clip, ConfigError
 
 FACTS = ({"gender": "female"}, {"gender": "male", "statement": "2"}, {}, {"gender": "female", "statement": "1"})

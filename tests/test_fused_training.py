@@ -21,13 +21,14 @@ from corpora import SUBJECT, make_sound
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
 
-from avser import data, fused_clips, fused_training, joint, training
 from avser.checkpoint import load, read_header
-from avser.fused_config import BRANCHES, FusedConfig, load_any
 from avser.logits import read_logits, write_logits
 from avser.models import build_model
 from avser.models.fusion import FUSION_RULES
 from avser.settings import parse
+from avser.training import data, fused_clips, fused_training, joint
+from avser.training import runs as training
+from avser.training.fused_config import BRANCHES, FusedConfig, load_any
 from avser.types import Clip, DataError
 
 VOICE = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avser.fusing import APART, AUTO, fuse
-from avser.fusion_tables import join, read_features, read_table
+from avser.fusion.fusing import APART, AUTO, fuse
+from avser.fusion.tables import join, read_features, read_table
 from avser.logits import read_logits
 from avser.metrics import log_softmax
 from avser.models.fusion import FUSION_RULES
@@ -181,7 +181,7 @@ def test_protocols_keep_people_apart_and_fusion_helps(tables, protocol):
 
 
 def test_auto_takes_the_rule_that_does_best_inside(tables, monkeypatch):
-    from avser import fusing
+    from avser.fusion import fusing
 
     monkeypatch.setattr(
         fusing, "FUSION_RULES", {name: FUSION_RULES[name] for name in ("max", "product", "weighted")}

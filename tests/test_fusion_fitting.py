@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from avser.fusion_examples import Examples
-from avser.fusion_fitting import cross_fit, fit_fusion
+from avser.fusion.examples import Examples
+from avser.fusion.rule_fitting import cross_fit, fit_fusion
 from avser.metrics import log_softmax
 from avser.models.fusion import (
     FUSION_RULES,

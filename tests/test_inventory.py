@@ -13,8 +13,9 @@ import pytest
 from corpora import build_iemocap, make_corpus, make_picture, write_sound
 from test_datasets import BUILDERS, FERPLUS, touch
 
-from avser import datasets, inventory
-from avser.corpus_finding import corpus_in
+from avser import datasets
+from avser.corpora import inventory
+from avser.corpora.finding import corpus_in
 from avser.datasets import ckplus
 from avser.types import ConfigError, DataError
 

@@ -18,28 +18,20 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors files types options results labels palette settings signals config members torchlibs wording",
-        "paths processes threads probe media features pictures handcrafted embeddings inputs units seeing faces "
-        "mouths shots appearance finding people tracking speech speaking metrics naming manifests sources logits "
-        "subjects folds splits windows timeline devices feeds models evidence gradcam fingerprints figures",
+        "media faces features pictures handcrafted embeddings inputs units speech speaking metrics logits "
+        "subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
-        "branches deciding story recognizer caching journal tally tasks workers batch live data augment "
-        "corpus_finding identical inventory unpacking copies explain prints twins onnx_graphs onnx_export "
-        "onnx_int8 runtime",
-        "fitting solving pretrained trainer estimators fusion_examples fusion_tables head_fitting "
-        "fusion_fitting fusing",
-        "training fused_config fused_clips joint fused_training",
-        "benchmark ensembling plots sweeps published reports fusion_reports console progress live_console "
-        "inventory_reports split_sources audit audit_reports resampling contributions missing_modality "
-        "degradation kept_parts takes robustness benchmark_plan benchmark_clips degradation_sweeps benchmarking "
-        "benchmark_plots benchmark_tables benchmark_page benchmark_report training_reports",
+        "branches deciding story recognizer caching onnx runtime console batch live",
+        "fusion training",
+        "onnx_int8 audit corpora explain plots benchmark reports training_reports",
         "exits datasets_cli cli app cluster",
     )
 )
 """A module imports only from the layers above its own, or from its own where that makes no circle."""
 
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-TRAINING = "torchlibs subjects folds splits datasets caching data augment copies handcrafted figures"
-PREDICTION = {*sum(LAYERS[:4], ()), "console", "progress", "live_console"} - set(TRAINING.split())
+TRAINING = "torchlibs subjects folds splits datasets caching handcrafted figures"
+PREDICTION = set(sum(LAYERS[:4], ())) - set(TRAINING.split())
 TRAINING_ONLY = {"lightning", "pytorch_lightning", "librosa", "sklearn", "matplotlib", "torchvision", "torchaudio"}
 
 

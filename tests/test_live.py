@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from conftest import SAMPLE
 
-from avser import branches, devices, feeds, media, recognizer
-from avser.feeds import Clock, Feed
-from avser.live import GRACE, LATE, Live, Source
+from avser import branches, media, recognizer
+from avser.live import devices, feeds
+from avser.live.feeds import Clock, Feed
+from avser.live.session import GRACE, LATE, Live, Source
 from avser.options import Options
 from avser.speech import EnvelopeFinder, SpeechFinder
 from avser.types import AudioTrack, ConfigError, Frame, MediaError

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from avser import metrics
+from avser.benchmark.missing_modality import SHARES, curves, fuse_with_gaps
+from avser.benchmark.resampling import is_right
 from avser.caching import cache_folder
-from avser.fusing import fuse
-from avser.fusion_tables import Pairs, join, read_table
+from avser.fusion.fusing import fuse
+from avser.fusion.tables import Pairs, join, read_table
 from avser.logits import LogitTable, write_logits
-from avser.missing_modality import SHARES, curves, fuse_with_gaps
-from avser.resampling import is_right
 
 CLASSES = ("neutral", "happy", "sad")
 

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from avser import checkpoint, onnx_export, onnx_graphs, onnx_int8
+from avser import checkpoint, onnx_int8
 from avser.checkpoint import Checkpoint, save_branch
 from avser.config import parse_config
 from avser.labels import LABEL_SETS
 from avser.models import BACKBONES, build_model
 from avser.models.fusion import FUSION_RULES, Calibration
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
+from avser.onnx import export
+from avser.onnx import graphs as onnx_graphs
 from avser.types import DataError, MissingExtraError, ModelError
 
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -123,9 +125,9 @@ def test_every_backbone_says_the_same(signal, name, tmp_path):
     part = model.kind
     if name in UNKNOWN:
         with pytest.raises(ModelError, match="does not go into ONNX"):
-            onnx_export.export(model, part, tmp_path / "x.onnx")
+            export.export(model, part, tmp_path / "x.onnx")
         return
-    onnx_export.export(model, part, tmp_path / "x.onnx")
+    export.export(model, part, tmp_path / "x.onnx")
     session, graph = opened(tmp_path / "x.onnx"), onnx_graphs.graph_of(model, part)
     for batch, length in ((1, 40), (3, 170)):
         given = other_sizes(graph, batch, 5 if part == "face" else length)
@@ -163,7 +165,7 @@ def rules(tmp_path_factory) -> onnxruntime.InferenceSession:
     outputs = tuple(f"{name}_{output}" for name in graphs for output in one.outputs)
     graph = onnx_graphs.Graph(EveryRule(list(graphs.values())), one.inputs, one.axes, outputs)
     path = tmp_path_factory.mktemp("onnx") / "rules.onnx"
-    onnx_export.write_graph(path, graph, {}, "test")
+    export.write_graph(path, graph, {}, "test")
     return opened(path)
 
 
@@ -193,7 +195,7 @@ def small(small_models) -> Checkpoint:
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "whole.onnx"
-    onnx_export.export(small, "whole", path)
+    export.export(small, "whole", path)
     return path
 
 
@@ -223,7 +225,7 @@ def test_the_whole_is_its_branches_pooled_and_fused(small, whole):
 
 
 def test_pooling(small, tmp_path):
-    onnx_export.export(small, "pool", tmp_path / "x.onnx")
+    export.export(small, "pool", tmp_path / "x.onnx")
     logits = 3 * torch.randn(3, 6, 7)
     mask = torch.arange(6)[None] < torch.tensor([6, 1, 3])[:, None]
     (found,) = run(opened(tmp_path / "x.onnx"), {"logits": logits, "mask": mask})
@@ -232,13 +234,13 @@ def test_pooling(small, tmp_path):
 
 
 def test_the_metadata_describes_the_model_and_names_no_path(small, whole):
-    said = onnx_export.read_header(whole)
+    said = export.read_header(whole)
     assert said == json.loads(opened(whole).get_modelmeta().custom_metadata_map["avser"])
     assert (said["part"], said["name"], said["labels"]) == ("whole", "small", list(LABELS))
     assert said["branches"]["audio"]["config"]["audio"] == small.branches["audio"].config.audio.model_dump()
     assert said["branches"]["face"]["temperature"] == 0.5
     assert said["fusion"] == small.fusion.settings()
-    assert str(Path(onnx_export.__file__).parent).encode() not in whole.read_bytes()
+    assert str(Path(export.__file__).parent).encode() not in whole.read_bytes()
 
 
 def test_names_and_free_axes(whole):
@@ -274,7 +276,7 @@ def test_int8_is_near_and_smaller(avser_command, small_models, tmp_path):
     assert avser_command("export", small_models.face, "-o", tmp_path / "plain.onnx").code == 0
     done = avser_command("export", small_models.face, "-o", tmp_path / "int8.onnx", *int8)
     assert (done.code, done.out.strip()) == (0, f"written: {tmp_path / 'int8.onnx'}")
-    plain, quantised = (onnx_export.read_header(tmp_path / f"{name}.onnx") for name in ("plain", "int8"))
+    plain, quantised = (export.read_header(tmp_path / f"{name}.onnx") for name in ("plain", "int8"))
     assert quantised == {**plain, "int8": {"corpus": "fer2013", "clips": 24}}
     faces = {"faces": torch.rand(6, 3, 48, 48)}
     (exact,), (near,) = (run(opened(tmp_path / f"{name}.onnx"), faces) for name in ("plain", "int8"))
@@ -320,7 +322,7 @@ def test_a_missing_package_names_the_extra(avser_command, small_models, monkeypa
     done = avser_command("export", small_models.face, "-o", tmp_path / "x.onnx")
     assert done.complaint == f"avser: this needs {package}, which is not installed: pip install 'avser[onnx]'"
     with pytest.raises(MissingExtraError):
-        onnx_export.need(package)
+        export.need(package)
 
 
 def test_a_network_that_onnx_does_not_know(tmp_path):
@@ -332,7 +334,7 @@ def test_a_network_that_onnx_does_not_know(tmp_path):
     with pytest.raises(
         ModelError, match=r"odd\.safetensors: its network does not go into ONNX \(.*use it by torch"
     ):
-        onnx_export.write_graph(tmp_path / "x.onnx", graph, {}, "odd.safetensors")
+        export.write_graph(tmp_path / "x.onnx", graph, {}, "odd.safetensors")
 
 
 def test_a_network_that_knows_one_size_only(tmp_path):
@@ -342,19 +344,19 @@ def test_a_network_that_knows_one_size_only(tmp_path):
 
     graph = onnx_graphs.Graph(Fixed(), {"x": torch.rand(2, 3)}, {"x": {0: "batch"}}, ("y",))
     with pytest.raises(ModelError, match="ONNX"):
-        onnx_export.write_graph(tmp_path / "x.onnx", graph, {}, "test")
+        export.write_graph(tmp_path / "x.onnx", graph, {}, "test")
 
 
 def test_files_that_are_no_graphs_of_avser(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
-        onnx_export.read_header(tmp_path / "none.onnx")
+        export.read_header(tmp_path / "none.onnx")
     for content in (b"no graph at all", b""):
         (tmp_path / "x.onnx").write_bytes(content)
         with pytest.raises(ModelError, match="is no graph of avser, or is damaged"):
-            onnx_export.read_header(tmp_path / "x.onnx")
+            export.read_header(tmp_path / "x.onnx")
 
 
 def test_a_folder_that_cannot_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
-        onnx_export.export(small, "pool", tmp_path / "file" / "x.onnx")
+        export.export(small, "pool", tmp_path / "file" / "x.onnx")

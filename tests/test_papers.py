@@ -12,11 +12,11 @@ from networks import overfit
 
 from avser import checkpoint
 from avser.config import Config, load_config, parse_config
-from avser.estimators import ESTIMATORS
 from avser.labels import LABEL_SETS
 from avser.logits import read_logits
 from avser.models import AudioBranch, build_model
 from avser.models.papers import PAPER_BACKBONES, AlexNet3d
+from avser.training.estimators import ESTIMATORS
 from avser.types import AvserError, ModelError
 
 CONFIGS = {
@@ -235,7 +235,7 @@ def sounds(tmp_path_factory) -> Path:
 def test_one_epoch_of_every_config(name, sounds, tmp_path):
     if importlib.util.find_spec("lightning") is None or importlib.util.find_spec("librosa") is None:
         pytest.skip("training needs the extra train")
-    from avser.training import train
+    from avser.training.runs import train
 
     reader = f"{{name: folder, root: sounds, options: {{subject: {SUBJECT!r}}}}}"
     overrides = [f"corpora=[{reader}]", "training.epochs=1", "training.batch_size=8", "folds=[0]", "validation=1"]
@@ -254,7 +254,7 @@ def test_one_epoch_of_every_config(name, sounds, tmp_path):
 def test_wrong_picture_size_is_one_sentence(sounds, tmp_path):
     if importlib.util.find_spec("lightning") is None:
         pytest.skip("training needs the extra train")
-    from avser.training import train
+    from avser.training.runs import train
 
     overrides = ["corpora=[{name: folder, root: sounds}]", "audio.picture=40", "folds=[0]", "augment.copies=0"]
     with pytest.raises(AvserError, match="64×64"):

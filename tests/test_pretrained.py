@@ -13,11 +13,12 @@ from corpora import make_corpus, mini_settings
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
 
-from avser import checkpoint, training
+from avser import checkpoint
 from avser.config import Config, parse_config
-from avser.data import load_examples, run_network, scan
 from avser.metrics import softmax
-from avser.pretrained import taught
+from avser.training import runs as training
+from avser.training.data import load_examples, run_network, scan
+from avser.training.pretrained import taught
 from avser.types import DataError, ModelError
 
 

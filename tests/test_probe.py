@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from avser.probe import ffmpeg_binary, find_media, probe
+from avser.media.headers import ffmpeg_binary, find_media, probe
 from avser.types import MediaError
 
 NTSC, FILM = "30000/1001", "24000/1001"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from avser import published
+from avser.benchmark import published
 from avser.logits import LogitTable, write_logits
 from avser.types import DataError
 

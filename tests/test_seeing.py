@@ -40,7 +40,7 @@ def test_what_is_loaded_already_stays(module):
 
 def test_another_thread_gets_the_true_module_in_the_meantime():
     code = (
-        "import sys; from avser.seeing import _later\n"
+        "import sys; from avser.faces.seeing import _later\n"
         "with _later(('matplotlib', 'matplotlib.pyplot')):\n"
         "    import matplotlib.pyplot as p\n"
         "    print('matplotlib.figure' in sys.modules, p.figure.__name__, 'matplotlib.figure' in sys.modules)\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avser.shots import ShotDetector
+from avser.faces.shots import ShotDetector
 from avser.types import Frame
 
 cv2 = pytest.importorskip("cv2")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from avser import data, solving
 from avser.config import Config, parse_config
 from avser.labels import label_set
 from avser.models import AudioBranch, build_model
+from avser.training import data, solving
 from avser.types import Clip, DataError
 
 discriminant_analysis = pytest.importorskip("sklearn.discriminant_analysis")

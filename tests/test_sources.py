@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avser.naming import LONGEST_NAME, stems
+from avser.batch.naming import LONGEST_NAME, stems
+from avser.batch.sources import Found, Source, find
 from avser.options import Options
-from avser.sources import Found, Source, find
 from avser.types import ConfigError
 
 

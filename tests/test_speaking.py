@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avser import media
 from avser.faces import FaceDetector
-from avser.mouths import MouthMeter
+from avser.faces.mouths import MouthMeter
 from avser.speaking import LEAST, MARGIN, score, who_speaks
 from avser.speech import Envelope, EnvelopeFinder, SpeechFinder
 

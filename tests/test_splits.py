@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avser.copies import expand
 from avser.folds import Fold, holdout, take_of
 from avser.splits import ACTOR6, LUNA5, PROTOCOLS, make_folds
 from avser.subjects import subject_of
+from avser.training.copies import expand
 from avser.types import Clip, ConfigError, DataError
 
 BY_CHANCE = ("random", "pooled_random", "copies", "official", "official_or_random")

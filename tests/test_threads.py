@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from avser.threads import each
+from avser.corpora.threads import each
 
 
 def test_results_come_in_order_however_long_each_takes():

@@ -28,8 +28,8 @@ needs_lightning = pytest.mark.skipif(
 
 def settings(name: str, **options: object) -> Config:
     network = {"name": name, "options": {"size": 32, **options}, "dropout": 0.0}
-    training = {"epochs": 1, "batch_size": 8, "lr": 1e-9, "weight_decay": 0.0}
-    return parse_config(mini_settings("face", network, name="mini", training=training), "test")
+    runs = {"epochs": 1, "batch_size": 8, "lr": 1e-9, "weight_decay": 0.0}
+    return parse_config(mini_settings("face", network, name="mini", training=runs), "test")
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,12 @@ def test_a_wrong_file_is_one_clear_sentence(weights, tmp_path):
 @needs_torchvision
 @needs_lightning
 def test_training_starts_from_the_file_and_the_model_needs_it_no_more(weights, tmp_path):
-    from avser import training
+    from avser.training import runs
 
     make_corpus(tmp_path / "pictures", "face", clips=2)
     own = tmp_path / "mine.pth"
     own.write_bytes(weights.read_bytes())
-    training.train(settings("resnet18", weights=str(own)), tmp_path, tmp_path / "runs")
+    runs.train(settings("resnet18", weights=str(own)), tmp_path, tmp_path / "runs")
     own.unlink()
     trained = checkpoint.load(tmp_path / "runs" / "mini" / "fold0" / "model.safetensors").branches["face"].network
     first = torch.load(weights, weights_only=True)["conv1.weight"]
@@ -119,10 +119,10 @@ def test_training_starts_from_the_file_and_the_model_needs_it_no_more(weights, t
 @needs_lightning
 @needs_torchvision
 def test_a_wrong_file_is_found_before_the_corpus_is_read(tmp_path):
-    from avser import training
+    from avser.training import runs
 
     with pytest.raises(ModelError, match="no such file of weights"):
-        training.train(settings("resnet18", weights="nowhere.pth"), tmp_path / "no corpus", tmp_path / "runs")
+        runs.train(settings("resnet18", weights="nowhere.pth"), tmp_path / "no corpus", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from avser.faces import FaceDetector
+from avser.faces.people import Followed
+from avser.faces.tracking import FaceFollower, FaceSample, PeopleFollower, collect, track_faces
 from avser.media import iter_frames
-from avser.people import Followed
-from avser.tracking import FaceFollower, FaceSample, PeopleFollower, collect, track_faces
 from avser.types import Frame
 
 cv2 = pytest.importorskip("cv2")

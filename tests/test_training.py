@@ -18,9 +18,9 @@ from corpora import SUBJECT, make_corpus
 if importlib.util.find_spec("lightning") is None:
     pytest.skip("training needs the extra train", allow_module_level=True)
 
-from avser import fitting
 from avser.checkpoint import load, read_header
 from avser.logits import read_logits
+from avser.training import fitting
 
 NETWORKS = {
     "resnet_attention": {"widths": [4, 8, 8, 8], "features": 16},

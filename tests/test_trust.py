@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avser import media, probe, processes
-from avser.paths import find_media
-from avser.processes import Process
+from avser import media
+from avser.media import headers, processes
+from avser.media.paths import find_media
+from avser.media.processes import Process
 from avser.types import ConfigError, MediaError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limits and /proc are Linux's")
@@ -241,7 +242,7 @@ def test_what_is_no_file_is_refused_without_being_opened(tmp_path):
 def test_a_file_that_turns_into_a_pipe_after_the_look_at_it(flash_beep, tmp_path, monkeypatch, short_stall):
     path = tmp_path / "clip.mp4"
     shutil.copy(flash_beep().path, path)
-    header = probe.read_header(path)
+    header = headers.read_header(path)
     path.unlink()
     os.mkfifo(path)
     monkeypatch.setattr(media, "read_header", lambda _: header)
@@ -252,7 +253,7 @@ def test_a_file_that_turns_into_a_pipe_after_the_look_at_it(flash_beep, tmp_path
 def test_a_file_that_vanishes(flash_beep, endless, tmp_path, monkeypatch):
     path = tmp_path / "clip.mp4"
     shutil.copy(flash_beep().path, path)
-    header = probe.read_header(path)
+    header = headers.read_header(path)
     path.unlink()
     monkeypatch.setattr(media, "read_header", lambda _: header)
     for call in (media.read_audio, lambda p: list(media.iter_frames(p))):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from corpora import make_sound, write_wav
 
-from avser import datasets, unpacking
+from avser import datasets
+from avser.corpora import unpacking
 from avser.media import read_audio
 from avser.types import ConfigError, DataError
 

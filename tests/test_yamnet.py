@@ -16,12 +16,13 @@ from corpora import SUBJECT, make_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avser import checkpoint, data, embeddings, features, inputs, media
+from avser import checkpoint, embeddings, features, inputs, media
 from avser.bundles import read_bundle
 from avser.config import AudioInput, load_config
 from avser.labels import LABEL_SETS
 from avser.models import build_model
 from avser.models.yamnet import SILENCE, ConvNorm, PatchLstm, YamNet, YamnetLstm, load_yamnet, patches
+from avser.training import data
 from avser.types import ConfigError, ModelError
 from avser.yamnet_import import CLASS_MAP, CLASSIFIER, CONVOLUTIONS, import_yamnet, keras_place
 
@@ -486,7 +487,7 @@ def test_other_weights_of_the_same_name_are_noticed(network, tmp_path):
 def test_one_epoch(name, weights, tmp_path, monkeypatch):
     if importlib.util.find_spec("lightning") is None or importlib.util.find_spec("librosa") is None:
         pytest.skip("training needs the extra train")
-    from avser.training import train
+    from avser.training.runs import train
 
     monkeypatch.setenv("AVSER_CACHE", str(tmp_path / "cache"))
     make_corpus(tmp_path / "sounds", "audio")

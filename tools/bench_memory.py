@@ -22,7 +22,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from avser import media
-from avser.paths import url
+from avser.media.paths import url
 
 EVERY = 0.05
 """How often memory is looked at, in s. Python's own peak is kept by the kernel; ffmpeg's could end in between."""

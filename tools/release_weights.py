@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from model_card import write_card, write_voice_card
 
-from avser import __version__, benchmark, checkpoint, datasets
+from avser import __version__, checkpoint, datasets
+from avser.benchmark import evaluation
 from avser.config import load_config
 from avser.datasets import fer2013
 from avser.labels import LABEL_SETS, place
@@ -104,18 +105,18 @@ def measure(model: Recognizer, data_root: Path, results: Path) -> Measured:
     """Measure on what was held out; the logits of each clip go to CSV files."""
     measured = {}
     for modality in ("fused", "audio", "face"):
-        done = benchmark.evaluate(model, "ravdess", data_root / "av/ravdess", {"modality": ["av"]}, modality)
+        done = evaluation.evaluate(model, "ravdess", data_root / "av/ravdess", {"modality": ["av"]}, modality)
         write_logits(results / f"actor01_{modality}.csv", done.table)
         protocol = "actor never trained on, whole clip, 7 classes, `avser predict`"
         measured[f"{modality}, RAVDESS Actor 01"] = (protocol, f"actor01_{modality}.csv", done.report())
-    done = benchmark.evaluate(model, "fer2013", data_root / "face/fer2013", modality="face")
+    done = evaluation.evaluate(model, "fer2013", data_root / "face/fer2013", modality="face")
     write_logits(results / "fer2013_private.csv", done.table)
     protocol = "official split, FER2013 labels, 7 classes"
     measured["face, FER2013 private test"] = (protocol, "fer2013_private.csv", done.report())
     return measured | other_views(done, data_root / "face/fer2013", results)
 
 
-def other_views(done: benchmark.Evaluation, root: Path, results: Path) -> Measured:
+def other_views(done: evaluation.Evaluation, root: Path, results: Path) -> Measured:
     """The same predictions without pictures that recur in other parts of FER2013, and by the majority of FER+."""
     by_name = {clip.name: clip for clip in done.clips}
     votes = [fer2013.majority(by_name[name]) for name in done.table.clips]
@@ -202,7 +203,7 @@ def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
     checkpoint.save_branch(path, branch.network, branch.config, meta, half=True)
     model = Recognizer(checkpoint.load(path))
     only = {"channel": ["speech"], "modality": ["audio"]}
-    done = benchmark.evaluate(model, "ravdess", args.data_root / "audio/ravdess", only, "audio")
+    done = evaluation.evaluate(model, "ravdess", args.data_root / "audio/ravdess", only, "audio")
     write_logits(args.weights / "results" / "actor01_audio8.csv", done.table)
     protocol = "actor never trained on, whole clip, 8 classes, `avser predict`"
     measured = {"audio, RAVDESS Actor 01": (protocol, "actor01_audio8.csv", done.report())} | crossed

@@ -25,8 +25,8 @@ from avser.annotated_video.instants import Instants
 from avser.annotated_video.overlays import Strip, answer, hue, plate, rgb
 from avser.annotated_video.planes import Planes
 from avser.annotated_video.scenes import Canvas, Pictures
-from avser.paths import show
-from avser.probe import Header, read_header
+from avser.media.headers import Header, read_header
+from avser.media.paths import show
 from avser.results import Prediction, Result
 from avser.types import Frame
 from avser.wording import person_name

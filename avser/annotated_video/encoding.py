@@ -15,9 +15,9 @@ import numpy as np
 
 from avser.annotated_video import matroska
 from avser.media import MAX_DRIFT, MAX_GAP
-from avser.paths import show, url
-from avser.probe import MAX_DURATION, Header, input_options
-from avser.processes import CPU_BASE, CPU_PER_SECOND, Process, every_frame, ffmpeg_binary
+from avser.media.headers import MAX_DURATION, Header, input_options
+from avser.media.paths import show, url
+from avser.media.processes import CPU_BASE, CPU_PER_SECOND, Process, every_frame, ffmpeg_binary
 from avser.types import MediaError
 
 ENCODERS = {

@@ -17,9 +17,9 @@ from avser.annotated_video.encoding import MAX_RATE
 from avser.annotated_video.instants import Instants
 from avser.annotated_video.overlays import answer, hue, plate, rgb
 from avser.annotated_video.planes import Planes, matrix
+from avser.media.headers import Header
+from avser.media.processes import ffmpeg_binary
 from avser.palette import colour
-from avser.probe import Header
-from avser.processes import ffmpeg_binary
 from avser.results import Prediction, Result
 from avser.types import Frame
 

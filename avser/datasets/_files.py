@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from avser.probe import AUDIO_SUFFIXES, MEDIA_SUFFIXES
+from avser.media.headers import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from avser.types import Clip
 
 __all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "MEDIA_SUFFIXES", "distinct", "find"]

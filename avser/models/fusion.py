@@ -1,7 +1,7 @@
 """Late fusion: the branches' logits and presence flags to one distribution (B, C) of log-probabilities.
 
 The rules by name, building one from what a checkpoint holds, and fitting calibrations and weights. What else is
-fitted, on out-of-fold logits only, lies in `avser.fusion_fitting`.
+fitted, on out-of-fold logits only, lies in `avser.fusion.rule_fitting`.
 """
 
 from __future__ import annotations

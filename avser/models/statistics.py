@@ -13,8 +13,8 @@ from torch import nn
 class Statistics(nn.Module, abc.ABC):
     """Base: a subclass says what is measured of one clip; `centre` and `scale` standardise it.
 
-    Those two, and the classifier, are computed from all training clips at once (see `avser.solving`), as the
-    subclass's `closed_form` says.
+    Those two, and the classifier, are computed from all training clips at once (see `avser.training.solving`), as
+    the subclass's `closed_form` says.
     """
 
     closed_form: str

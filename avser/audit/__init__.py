@@ -1,0 +1,1 @@
+"""What lies on both sides of a split: people, takes, copied media."""

@@ -1,0 +1,1 @@
+"""Many files: found, named, shared among processes, resumed, summed up."""

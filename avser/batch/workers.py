@@ -1,0 +1,249 @@
+"""Several processes that each hold a loaded model and take one file after the other.
+
+A process that dies, for want of memory or by a fault in a library, costs nothing but the file it was at; another
+one takes its place and tries that file once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import connection
+
+from avser import media
+from avser.batch.sources import Source
+from avser.batch.tasks import Outcome, Report, Task, perform
+from avser.media.paths import show
+from avser.recognizer import Recognizer, load_model
+from avser.types import AvserError
+
+TRIES = 2
+"""How often a file is tried whose worker dies."""
+END = 5.0
+"""Time that workers get to end in order, s; then they are killed."""
+FAILED_STARTS = 3
+"""After so many processes that died before they could begin, no more are started."""
+STEADY = 0.2
+"""Shortest time between two reports of a worker, s."""
+
+Progress = Callable[[Source, float, "float | None"], None]
+"""Called with a file, the second of it that has been reached, and its length in s (None where it is unknown)."""
+
+_log = logging.getLogger(__name__)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    with contextlib.suppress(AttributeError):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Worker:
+    """One process, as its owner sees it."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.task: Task | None = None
+        self.ready = False
+        self.process = context.Process(target=_serve, args=(theirs, model, threads), daemon=True)
+        with _uninterrupted():
+            self.process.start()
+        theirs.close()  # so that the end of the process is seen here
+
+    def give(self, task: Task | None) -> None:
+        """Hand over the next task, or None to end. A process that has died will be found dead."""
+        self.task, self.ready = task, True
+        with contextlib.suppress(OSError):
+            self.pipe.send(task)
+
+    def bury(self) -> str:
+        """How the dead process ended, in words."""
+        self.pipe.close()
+        self.process.join(END)
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"it ended with code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"it was stopped by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+
+
+class Pool:
+    """Worker processes, which end with the context.
+
+    Args:
+        count: how many.
+        model: name or path of the model that each loads.
+    """
+
+    def __init__(self, count: int, model: str) -> None:
+        self.count, self.model = count, model
+        self.threads = max(1, cores() // count)
+        self.workers: list[Worker] = []
+        self._tasks: Iterator[Task] = iter(())
+        self._again: list[Task] = []  # those whose worker has died
+        self._deaths: Counter[Task] = Counter()
+        self._failed_starts = 0
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.process.terminate()
+        limit = time.monotonic() + END
+        for worker in self.workers:
+            worker.process.join(max(0.0, limit - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(END)
+            worker.pipe.close()
+
+    def run(self, tasks: Iterable[Task], progress: Progress) -> Iterator[tuple[Task, Outcome]]:
+        """The tasks with what came of them, in the order in which they are done.
+
+        A task is drawn when a worker is free for it.
+
+        Raises:
+            AvserError: no worker can be started.
+        """
+        self._tasks = iter(tasks)
+        self.workers = [Worker(self.model, self.threads) for _ in range(self.count)]
+        while self.workers:
+            by_pipe = {worker.pipe: worker for worker in self.workers}
+            for pipe in connection.wait(list(by_pipe)):
+                worker = by_pipe[pipe]
+                try:
+                    kind, *said = pipe.recv()
+                except (EOFError, OSError):
+                    yield from self._after_death(worker)
+                    continue
+                if kind == "at":
+                    progress(worker.task.source, *said)
+                elif kind == "warning":
+                    _log.warning("%s", *said)
+                elif kind == "refused":
+                    raise AvserError(*said)
+                else:  # ready or done
+                    task = worker.task
+                    self._failed_starts = 0
+                    worker.give(self._next())
+                    if task is not None:
+                        yield task, *said
+
+    def _next(self) -> Task | None:
+        return self._again.pop() if self._again else next(self._tasks, None)
+
+    def _after_death(self, worker: Worker) -> Iterator[tuple[Task, Outcome]]:
+        """Replace a worker, and try its file once more or give it up."""
+        why = worker.bury()
+        self.workers.remove(worker)
+        if worker.ready and worker.task is None:  # it was told to end
+            return
+        if worker.ready:
+            self._deaths[worker.task] += 1
+            if self._deaths[worker.task] < TRIES:
+                self._again.append(worker.task)
+            else:
+                path = show(worker.task.source.path)
+                sentence = f"{path}: the process that read it died {TRIES} times ({why}); try it alone"
+                yield worker.task, Outcome(error=sentence)
+        else:
+            self._failed_starts += 1
+        if self._failed_starts < FAILED_STARTS:
+            self.workers.append(Worker(self.model, self.threads))
+        elif not self.workers:
+            raise AvserError(f"no worker process can be started ({why}); do without --workers")
+
+
+def _serve(pipe: connection.Connection, model: str, threads: int) -> None:
+    """What a worker does: load the model, then file after file, until it is told to end or its owner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, who ends the workers
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+    lock = threading.Lock()
+
+    def tell(*message: object) -> None:
+        with lock:
+            pipe.send(message)
+
+    logging.getLogger().addHandler(_Warnings(tell))
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the owner is gone
+        try:
+            recognizer = _load(model, threads)
+        except AvserError as error:
+            tell("refused", str(error))
+            return
+        tell("ready")
+        while (task := pipe.recv()) is not None:
+            tell("done", perform(recognizer, task, _steadily(tell)))
+
+
+def _load(model: str, threads: int) -> Recognizer:
+    import torch
+
+    torch.set_num_threads(threads)
+    media.THREADS = threads
+    return load_model(model)
+
+
+def _steadily(tell: Callable[..., None]) -> Report:
+    """Reports to the owner, not more often than it can show."""
+    last = -STEADY
+
+    def report(second: float, duration: float | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= STEADY:
+            last = now
+            tell("at", second, duration)
+
+    return report
+
+
+class _Warnings(logging.Handler):
+    """Warnings of a worker, told to its owner: only that one knows what the terminal shows."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            self.tell("warning", record.getMessage())
+
+
+def _leave(*_: object) -> None:
+    """End in order: what is half written is removed, ffmpeg is stopped."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(1)
+
+
+def _end_with_owner() -> None:
+    """A worker whose owner was killed does not go on for hours."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back, here for a moment and in the process that is started here for good."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,1 @@
+"""What a folder holds of a corpus, what it lacks, and RAVDESS unpacked; the readers are in `avser.datasets`."""

@@ -1,0 +1,1 @@
+"""A camera and a microphone, or a file in real time."""

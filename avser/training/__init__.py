@@ -1,0 +1,1 @@
+"""Training branches and fused models: data, networks in the making, folds, sweeps."""
