@@ -26,8 +26,8 @@ from avser.windows import audio_windows
 
 LOOK_HEIGHT = 720
 """Height in px to which larger pictures are scaled before faces are looked for."""
-BATCH = 32
-"""Windows or faces that go through a network at once."""
+BATCH = 8
+"""Windows or faces that go through a network at once; more are no faster on a processor, but take more memory."""
 
 Key = TypeVar("Key", bound=Hashable)
 

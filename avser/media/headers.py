@@ -7,6 +7,7 @@ What a header says beyond the limits stated here is refused before anything is d
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -74,6 +75,15 @@ def probe(path: str | Path) -> MediaInfo:
 def read_header(path: str | Path) -> Header:
     """The header of a media file; see `probe` for the errors."""
     path = readable_file(Path(path))
+    try:
+        stat = path.stat()
+    except OSError:  # gone since: ffmpeg will say so
+        return _read_header.__wrapped__(path)
+    return _read_header(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)  # a prediction asks three times: it probes, looks and listens
+def _read_header(path: Path, *same_file: int) -> Header:
     options = [part for name, value in input_options().items() for part in (f"-{name}", value)]
     with _HeaderProcess([*options, "-i", url(path)], path, PROBE_CPU) as process:
         process.wait()
