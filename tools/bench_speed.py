@@ -4,15 +4,14 @@
     python tools/bench_speed.py --clips FOLDER --long --workers --runs 7 --json speed.json
 
 Of the clips in the folder the first of 720p with sound is taken, and the first of 1080p, or else the other one
-enlarged; others than prediction are measured on the first alone. All contestants run one after the other, again and again, in one process that has loaded everything; a
-start from cold is measured in processes of their own. Times are CPU time, of ffmpeg too, and elapsed time: on a
-machine that does other work only the first, and ratios of it, mean anything.
+enlarged; what others do is measured on the first alone. All contestants run one after the other, again and again,
+in one process that has loaded everything; a start from cold is measured in processes of their own. Times are CPU
+time, of ffmpeg too, and elapsed time: on a machine that does other work only the first, and its ratios, mean much.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib.util
 import json
@@ -23,23 +22,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from bench_memory import looped
+from stopwatch import STAGES, Stopwatch
 
 import avser.batch.progress  # noqa: F401 (so that it is loaded before anything is measured)
-from avser import branches, media, recognizer, speech, windows, writers
+from avser import branches, media, recognizer, windows, writers
 from avser.batch.workers import cores
-from avser.faces import mouths, tracking
-from avser.faces.finding import FaceFinder
-from avser.faces.shots import ShotDetector
+from avser.media import headers
 from avser.media.paths import url
-from avser.story import Story
 
 LONG = 600.0
 """Length of the long video, s."""
@@ -47,90 +43,6 @@ COLD = 3.0
 """Length of the clip for starts from cold, s."""
 COPIES = 16
 """Files that workers share."""
-
-STAGES = (
-    ("probe", media, "probe"),
-    ("decode video", media, "iter_frames"),
-    ("decode sound", media, "iter_audio"),
-    ("detect", FaceFinder, "find"),
-    ("shots", ShotDetector, "update"),
-    ("align", tracking, "align"),
-    ("looks", tracking, "describe"),
-    ("track", tracking.PeopleFollower, "update"),
-    ("mouths", mouths.MouthMeter, "opening"),
-    ("face network", branches.Watcher, "flush"),
-    ("voice network", branches, "hear"),
-    ("speech", speech.SpeechFinder, "update"),
-    ("speech", speech.SpeechFinder, "finish"),
-    ("envelope", speech.EnvelopeFinder, "update"),
-    ("fusion", Story, "window"),
-    ("fusion", Story, "overall"),
-    ("fusion", Story, "people"),
-    ("write", writers, "write"),
-)
-"""Name of a stage, and the function that it is; what it calls of other stages does not count as its own."""
-
-
-class Stopwatch:
-    """Time of each stage, while its functions are called inside the context.
-
-    Attributes:
-        cpu, wall: s by stage, without ffmpeg's.
-    """
-
-    def __init__(self) -> None:
-        self.cpu: dict[str, float] = defaultdict(float)
-        self.wall: dict[str, float] = defaultdict(float)
-        self._running: list[str] = []
-        self._last = (0.0, 0.0)
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Stopwatch:
-        for stage, owner, name in STAGES:
-            function = getattr(owner, name)
-            setattr(owner, name, self._timed(stage, function))
-            self._stack.callback(setattr, owner, name, function)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    @contextlib.contextmanager
-    def _in(self, stage: str) -> Iterator[None]:
-        self._count()
-        self._running.append(stage)
-        try:
-            yield
-        finally:
-            self._count()
-            self._running.pop()
-
-    def _count(self) -> None:
-        """Put what has passed down to the stage that runs."""
-        now = (time.process_time(), time.perf_counter())
-        if self._running:
-            self.cpu[self._running[-1]] += now[0] - self._last[0]
-            self.wall[self._running[-1]] += now[1] - self._last[1]
-        self._last = now
-
-    def _timed(self, stage: str, function: Callable) -> Callable:
-        @functools.wraps(function)
-        def timed(*args, **kwargs):
-            with self._in(stage):
-                made = function(*args, **kwargs)
-            return self._steps(stage, made) if isinstance(made, Iterator) else made
-
-        return timed
-
-    def _steps(self, stage: str, items: Iterator) -> Iterator:
-        """An iterator whose own work is timed, but not what is done between its items."""
-        with contextlib.closing(items):
-            while True:
-                with self._in(stage):
-                    item = next(items, self)
-                if item is self:
-                    return
-                yield item
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
@@ -214,6 +126,7 @@ def measure(model: recognizer.Recognizer, path: Path, runs: int, rivals: bool, s
     stages: list[Stopwatch] = []
 
     def whole() -> None:
+        headers._read_header.cache_clear()  # every file is new once
         with Stopwatch() as watch:
             writers.write(model.predict(path), scratch / "result.json")
         stages.append(watch)
