@@ -86,8 +86,7 @@ def listen(
     branch: Branch,
     path: Path,
     info: MediaInfo,
-    window: float,
-    hop: float,
+    options: Options,
     seen: float,
     report: Progress,
     needs: bool = False,
@@ -95,7 +94,7 @@ def listen(
     """What the voice says in each window, and where somebody speaks.
 
     Args:
-        window, hop: of the windows, in s.
+        options: length and hop of the windows, and whether speech is looked for.
         seen: end of the video, in s; windows go on to the later of the two ends.
         needs: whether the fusion goes by evidence as well (see `avser.evidence`).
     """
@@ -112,9 +111,9 @@ def listen(
     end = 0.0
     params = branch.config.audio
     speech, envelope = SpeechFinder(params.rate), EnvelopeFinder(params.rate)
-    taps = (speech.update, envelope.update)
+    taps = (speech.update, envelope.update) if options.vad else ()
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
-        for start, stop, track in audio_windows(path, params.rate, window, hop, seen, taps):
+        for start, stop, track in audio_windows(path, params.rate, options.window, options.hop, seen, taps):
             end = max(end, track.end)
             samples = track.between(start, stop).samples
             sounds.append(((start, stop), inputs.prepare(samples, params)))
@@ -124,6 +123,8 @@ def listen(
             if len(sounds) >= BATCH:
                 flush()
     flush()
+    if not options.vad:
+        return Voice(logits, end, known=known)
     return Voice(logits, end, speech.finish(), envelope.finish(), known)
 
 
@@ -222,7 +223,7 @@ class Watcher:
 def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
     end = 0.0
-    asks_who_speaks = options.modality == "fused" and info.has_audio
+    asks_who_speaks = options.modality == "fused" and options.vad and info.has_audio
     # a stream that is announced, but empty, shows no face
     with FaceDetector() as detector, MouthMeter() as mouths:
         watcher = Watcher(branch, detector, options, info.height, mouths if asks_who_speaks else None)

@@ -74,6 +74,10 @@ def predict(
     window: Annotated[float, typer.Option(help="Length of a window, s.")] = 3.0,
     hop: Annotated[float, typer.Option(help="From one window to the next, s.")] = 1.0,
     smooth: Annotated[float, typer.Option(help="Smooth over so many seconds; 0: not at all.")] = 0.0,
+    vad: Annotated[
+        bool,
+        typer.Option("--vad/--no-vad", help="The voice counts where speech is found, or wherever there is sound."),
+    ] = True,
     max_faces: Annotated[int, typer.Option(help="Follow so many people at the same time.")] = 8,
     min_face: Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")] = 24,
     list_file: Annotated[
@@ -103,7 +107,7 @@ def predict(
         output=output,
         formats=tuple(name.strip() for name in formats.split(",")),
         model=model,
-        options=Options(modality, window, hop, smooth, max_faces, min_face),
+        options=Options(modality, window, hop, smooth, vad, max_faces, min_face),
         list_file=list_file,
         manifest=manifest,
         workers=workers,

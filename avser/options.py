@@ -21,6 +21,8 @@ class Options:
         window: length of a window, s.
         hop: from one window to the next, s.
         smooth: time constant of the smoothing over windows, s; 0 for none (see `avser.timeline`).
+        vad: whether the voice counts only where speech is found (voice activity detection); else all sound counts,
+            and with several faces nobody is found to be the one who speaks.
         max_faces: most people followed at the same time, the largest first.
         min_face: smallest side of a face that is followed, in px of the picture as it is looked at (720 px high).
 
@@ -32,6 +34,7 @@ class Options:
     window: float = 3.0
     hop: float = 1.0
     smooth: float = 0.0
+    vad: bool = True
     max_faces: int = 8
     min_face: int = 24
 

@@ -136,5 +136,4 @@ class Recognizer:
             if modality == "face":
                 return faces, None
             seen = faces.end if faces else 0.0
-            needs = self.decider.needs
-            return faces, listen(branches["audio"], path, info, options.window, options.hop, seen, report, needs)
+            return faces, listen(branches["audio"], path, info, options, seen, report, self.decider.needs)

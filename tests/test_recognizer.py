@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avser import branches, features, media
+from avser.options import Options
 from avser.recognizer import Recognizer, load_model, window_grid
 from avser.results import Result
 from avser.types import AudioTrack, ConfigError, ModelError
@@ -144,7 +145,9 @@ def test_beep_is_heard_in_its_window(fused, flash_beep, fps):
     clip = flash_beep("late.mkv", fps=fps, audio_delay=2.0)
     info, branch = media.probe(clip.path), fused.checkpoint.branches["audio"]
     with torch.inference_mode():
-        voice = branches.listen(branch, clip.path, info, 0.5, 0.5, info.duration, lambda second: None)
+        voice = branches.listen(
+            branch, clip.path, info, Options(window=0.5, hop=0.5), info.duration, lambda second: None
+        )
     heard = [start for (start, _), logits in voice.logits.items() if logits is not None]
     assert heard == [pytest.approx(FLASH + 2.0)]
     assert clip.beep == pytest.approx(heard[0])
@@ -311,3 +314,14 @@ def test_progress_goes_on(fused):
     fused.predict(SAMPLE, progress=seconds.append)
     assert max(seconds) == pytest.approx(5.7, abs=0.2)
     assert len(seconds) > 20
+
+
+def test_without_a_look_for_speech_all_sound_counts(fused, tmp_path):
+    path = write_wav(tmp_path / "hum.wav", 0.3 * np.sin(np.arange(64_000) * 0.1).astype(np.float32))
+    asked, told = fused.predict(path, "audio"), fused.predict(path, "audio", vad=False)
+    assert asked.label is None
+    assert asked.overall.reason == "no speech"
+    assert asked.speech == ()
+    assert all(set(p.modalities) == {"audio"} and p.speech is None for p in told.predictions)
+    assert told.label is not None
+    assert told.speech is None

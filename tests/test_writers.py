@@ -40,7 +40,7 @@ GOLDEN = {
     "file": "talks/a b.mp4",
     "model": {"name": "av-test", "version": "0.1"},
     "modality": "fused",
-    "settings": {"window": 3.0, "hop": 1.0, "smooth": 0.0, "max_faces": 8, "min_face": 24},
+    "settings": {"window": 3.0, "hop": 1.0, "smooth": 0.0, "vad": True, "max_faces": 8, "min_face": 24},
     "labels": ["neutral", "happy", "sad"],
     "media": {
         "duration": 4.0,

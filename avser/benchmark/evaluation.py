@@ -122,7 +122,8 @@ def _media(
     measured, rows, left_out = [], [], []
     for clip in progress(clips):
         try:
-            result = model.predict(clip.path, modality=modality)
+            # a clip that is labelled by its voice is one, be it a scream
+            result = model.predict(clip.path, modality, vad=False)
         except AvserError as error:
             left_out.append(str(error))
             continue
