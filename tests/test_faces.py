@@ -156,7 +156,7 @@ def test_missing_system_libraries_are_named(tmp_path):
         "try: faces.FaceDetector().detect(np.zeros((90, 90, 3), np.uint8))\n"
         "except AvserError as error: print(error)"
     )
-    path = os.pathsep.join([str(tmp_path), str(Path(faces.__file__).parents[1])])
+    path = os.pathsep.join([str(tmp_path), str(Path(faces.__file__).parents[2])])
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=path)
     )
