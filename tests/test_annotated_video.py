@@ -440,7 +440,7 @@ def test_ctrl_c_leaves_nothing(grey, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write(result_of(grey), tmp_path / "out.mp4", progress=stop)
     assert list(tmp_path.iterdir()) == []
-    assert len(processes) >= 3
+    assert len(processes) >= 2  # one reads, one writes; the header may have been read before
     assert all(process.returncode is not None for process in processes)
 
 
