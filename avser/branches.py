@@ -110,8 +110,8 @@ def listen(
 
     end = 0.0
     params = branch.config.audio
-    speech, envelope = SpeechFinder(params.rate), EnvelopeFinder(params.rate)
-    taps = (speech.update, envelope.update) if options.vad else ()
+    finders = (SpeechFinder(params.rate), EnvelopeFinder(params.rate)) if options.vad else ()
+    taps = [finder.update for finder in finders]
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
         for start, stop, track in audio_windows(path, params.rate, options.window, options.hop, seen, taps):
             end = max(end, track.end)
@@ -123,9 +123,8 @@ def listen(
             if len(sounds) >= BATCH:
                 flush()
     flush()
-    if not options.vad:
-        return Voice(logits, end, known=known)
-    return Voice(logits, end, speech.finish(), envelope.finish(), known)
+    speech, envelope = [finder.finish() for finder in finders] or (None, None)
+    return Voice(logits, end, speech, envelope, known)
 
 
 def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dict[Key, np.ndarray | None]:

@@ -150,23 +150,23 @@ def evaluate(
     _show(evaluation.table, evaluation.genders, labels, pictures, as_json, title)
     if pictures is not None and len(branches := model.modalities) == 1:
         from avser import plots
-        from avser.benchmark import evaluation as benchmark
+        from avser.benchmark.evaluation import activations
 
-        features, names = benchmark.activations(model.checkpoint.branches[branches[0]], evaluation.clips)
+        features, names = activations(model.checkpoint.branches[branches[0]], evaluation.clips)
         plots.activations(pictures / "activations.png", features, names, f"{title}: t-SNE of activations")
 
 
 def _measure(
     model: recognizer.Recognizer, corpus: str, root: Path, filters: dict[str, list[str]], modality: str | None
 ) -> Evaluation:
-    from avser.benchmark import evaluation as benchmark
+    from avser.benchmark.evaluation import evaluate
 
     err = Console(stderr=True)
 
     def bar(clips):
         return track(clips, "measuring", console=err, transient=True, disable=not err.is_terminal)
 
-    done = benchmark.evaluate(model, corpus, root, filters, modality, bar)
+    done = evaluate(model, corpus, root, filters, modality, bar)
     for sentence in (done.restricted, *(f"left out: {why}" for why in done.left_out)):
         if sentence:
             err.print(Text(sentence), soft_wrap=True)

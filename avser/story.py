@@ -49,7 +49,7 @@ class Story:
 
     def window(self, start: float, end: float) -> Iterator[Prediction]:
         """One prediction for each person seen in the window, and one for a voice of nobody's or for nobody."""
-        said = self._heard([(start, end)])
+        said = self._speaks((start, end))
         seen = self._seen_between(start, end)
         missing = self._missing([(start, end)])
         main = _in_view(seen)
@@ -125,12 +125,14 @@ class Story:
         """Whether the branch had anything to say, be it speech or not."""
         return self.voice is not None and any(self.voice.logits.get(window) is not None for window in windows)
 
+    def _speaks(self, window: tuple[float, float]) -> bool:
+        """Whether the voice counts in a window: the branch says something of it, and there is speech."""
+        return self._is_sound([window]) and self._has_speech(*window)
+
     def _heard(self, windows: Iterable[tuple[float, float]]) -> dict[str, np.ndarray]:
-        """Mean log-probabilities of the voice over windows, as the branch `audio`; empty without a voice."""
-        if self.voice is None:
-            return {}
-        heard = [self.voice.logits.get(window) for window in windows if self._has_speech(*window)]
-        heard = [self.decider.calibrated("audio", logits) for logits in heard if logits is not None]
+        """Mean log-probabilities of the voice over windows in which it counts, as the branch `audio`."""
+        spoken = [window for window in windows if self._speaks(window)]
+        heard = [self.decider.calibrated("audio", self.voice.logits[window]) for window in spoken]
         return {"audio": log_softmax(np.mean(heard, axis=0))} if heard else {}
 
     def _decide(

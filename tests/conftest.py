@@ -127,6 +127,16 @@ def audio_only(make_media) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hollow_sound(flash_beep, tmp_path_factory) -> Path:
+    """The clip with flash and beep, 75 pictures, whose sound stream holds nothing."""
+    path = tmp_path_factory.mktemp("media") / "hollow.mkv"
+    command = [ffmpeg_binary(), "-nostdin", "-i", flash_beep().path, "-c", "copy", "-bsf:a", "noise=drop=1", path]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this ffmpeg cannot drop all packets of a stream")
+    return path
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder with real recordings that AVSER_DATA names; skips without it."""
     root = os.environ.get("AVSER_DATA")
@@ -213,6 +223,15 @@ def avser_command(monkeypatch, capsys) -> Callable[..., Ended]:
             cli.main()
         printed = capsys.readouterr()
         return Ended(stop.value.code or 0, printed.out, printed.err)
+
+    return run
+
+
+def training_on(avser_command: Callable[..., Ended], data: Path, runs: Path) -> Callable[..., Ended]:
+    """`run(config, …)`: `avser train` on a data root, into the folder `runs`."""
+
+    def run(path: Path, *arguments: object) -> Ended:
+        return avser_command("train", path, *arguments, "--data-root", data, "-o", runs, "--threads", 1)
 
     return run
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from av_corpus import PEOPLE, film, make_av_corpus, write_clip
-from conftest import Ended
+from conftest import Ended, training_on
 from corpora import SUBJECT, make_sound
 
 if importlib.util.find_spec("lightning") is None:
@@ -79,13 +79,7 @@ def write(tmp_path):
 @pytest.fixture
 def train(avser_command, corpus, tmp_path):
     """`train(config, …)`: `avser train` on the miniature corpus, into `tmp_path / "runs"`."""
-
-    def run(path: Path, *arguments: object) -> Ended:
-        return avser_command(
-            "train", path, *arguments, "--data-root", corpus, "-o", tmp_path / "runs", "--threads", 1
-        )
-
-    return run
+    return training_on(avser_command, corpus, tmp_path / "runs")
 
 
 def without_warnings(done: Ended) -> list[str]:

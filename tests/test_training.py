@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Ended
+from conftest import Ended, training_on
 from corpora import SUBJECT, make_corpus
 
 if importlib.util.find_spec("lightning") is None:
@@ -72,13 +72,7 @@ def config(tmp_path):
 @pytest.fixture
 def train(avser_command, data, tmp_path):
     """`train(config, …)`: `avser train` on the miniature data, into `tmp_path / "runs"`."""
-
-    def run(path: Path, *arguments: object) -> Ended:
-        return avser_command(
-            "train", path, *arguments, "--data-root", data, "-o", tmp_path / "runs", "--threads", 1
-        )
-
-    return run
+    return training_on(avser_command, data, tmp_path / "runs")
 
 
 def epochs(fold: Path) -> list[int]:

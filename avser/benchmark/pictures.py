@@ -16,6 +16,7 @@ from avser.plots import confusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKS = {"audio": "o", "face": "s", "fused": "D"}
 """Shapes beside colours, so that lines can be told apart without these."""
@@ -120,9 +121,7 @@ def recalls(path: Path, figures: Mapping, systems: Sequence[str], title: str) ->
         axes.barh(place, values, thick * 0.9, color=colour_of(system), label=name_of(system))
     axes.set_yticks(rows, labels, fontsize=9)
     axes.set(xlim=(0, 1), xlabel="recall")
-    _tidy(axes, title, "x")
-    figure.legend(fontsize=8, ncols=3, frameon=False, loc="outside lower center")
-    save(figure, path)
+    _save_with_legend(path, figure, axes, title)
 
 
 def groups(path: Path, figures: Mapping, systems: Sequence[str], title: str) -> None:
@@ -147,6 +146,11 @@ def groups(path: Path, figures: Mapping, systems: Sequence[str], title: str) -> 
     texts = [f"{value}\n{count} clips" for value, count in zip(named, clips, strict=True)]
     axes.set_yticks(rows, texts, fontsize=8)
     axes.set(xlim=(0, 1), xlabel="UAR, 95 % interval over people")
+    _save_with_legend(path, figure, axes, title)
+
+
+def _save_with_legend(path: Path, figure: Figure, axes: Axes, title: str) -> None:
+    """Save bars or dots that lie along the x axis, with the systems' names below."""
     _tidy(axes, title, "x")
     figure.legend(fontsize=8, ncols=3, frameon=False, loc="outside lower center")
     save(figure, path)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from avser.benchmark import pictures as benchmark_plots
 from avser.benchmark.contributions import BRANCHES
 from avser.benchmark.page import (
     Block,
@@ -25,7 +24,7 @@ from avser.benchmark.page import (
     to_markdown,
     to_page,
 )
-from avser.benchmark.pictures import name_of
+from avser.benchmark.pictures import draw_study, draw_sweeps, name_of
 from avser.benchmark.plan import load_plan
 from avser.benchmark.running import Outcome, run
 from avser.benchmark.tables import tables
@@ -61,9 +60,9 @@ def write_report(outcome: Outcome, folder: Path) -> Path:
     report = outcome.report
     captions: dict[str, dict[str, str]] = {}
     for name, study in outcome.studies.items():
-        captions[name] = benchmark_plots.draw_study(folder, name, study, report["studies"][name])
+        captions[name] = draw_study(folder, name, study, report["studies"][name])
     if "degradation" in report:
-        captions["degradation"] = benchmark_plots.draw_sweeps(folder, report["degradation"])
+        captions["degradation"] = draw_sweeps(folder, report["degradation"])
     for file, table in outcome.tables.items():
         write_logits(folder / file, table)
     rows = tables(report) | (outcome.sweeps.rows if outcome.sweeps else {})

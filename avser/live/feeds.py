@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -57,22 +57,21 @@ class Clock:
 
 def played_frames(frames: Iterator[Frame], clock: Clock) -> Iterator[Frame]:
     """The frames of a file, each when its time has come."""
-    with contextlib.closing(frames):
-        for number, frame in enumerate(frames):
-            if not number:
-                clock.begin()
-            clock.wait(frame.time)
-            yield frame
+    return _played(frames, clock, lambda frame: frame.time)
 
 
 def played_sound(blocks: Iterator[AudioTrack], clock: Clock) -> Iterator[AudioTrack]:
     """The sound of a file, each block when it has been heard to its end."""
-    with contextlib.closing(blocks):
-        for number, block in enumerate(blocks):
+    return _played(blocks, clock, lambda block: block.end)
+
+
+def _played(items: Iterator[Item], clock: Clock, due: Callable[[Item], float]) -> Iterator[Item]:
+    with contextlib.closing(items):
+        for number, item in enumerate(items):
             if not number:
                 clock.begin()
-            clock.wait(block.end)
-            yield block
+            clock.wait(due(item))
+            yield item
 
 
 def live_frames(images: Iterator[np.ndarray], clock: Clock) -> Iterator[Frame]:

@@ -28,8 +28,8 @@ from avser.models import build_model
 from avser.models.fusion import FusionRule, build_fusion
 from avser.training import data, fused_clips, joint, runs
 from avser.training.fused_clips import Known, Part
-from avser.training.fused_config import BRANCHES, FusedConfig
-from avser.types import Clip, ConfigError, DataError
+from avser.training.fused_config import BRANCHES, FusedConfig, load_any
+from avser.types import Clip, DataError
 
 TABLES = {"fused": "logits.csv", "audio": "audio_logits.csv", "face": "face_logits.csv"}
 """Files of held-out logits, in each fold's folder and joined in the run's."""
@@ -57,41 +57,22 @@ def train(
     """
     folder = output / config.name
     try:
-        _begin(config, folder, resume)
+        runs.check_folder(folder, config, resume, load_any)
+        for name in BRANCHES:  # what is wrong with a network should not be found after hours of decoding
+            build_model(config.of_branch(name))
+        runs.begin(folder, config)
         configs = {name: config.of_branch(name) for name in BRANCHES}
         clips = fused_clips.name_apart(data.scan(configs["audio"], data_root))
         if picture := next((clip for clip in clips if data.is_picture(clip)), None):
             raise DataError(f"{picture.path}: is a picture, and a fused model learns from videos; take it away")
         folds = runs.make_protocol(configs["audio"], clips)
-        chosen = range(len(folds)) if config.folds is None else config.folds
-        if bad := [index for index in chosen if not 0 <= index < len(folds)]:
-            raise ConfigError(
-                f"{config.name}: no fold {bad[0]}; {config.protocol} has folds 0 to {len(folds) - 1}"
-            )
-        for index in chosen:
+        for index in runs.chosen_folds(config, folds):
             stages = _Fold(config, configs, folds[index], folder / f"fold{index}", str(index), len(folds))
             stages.train()
     except KeyboardInterrupt as stop:
         said = str(stop) or f"{config.name} interrupted; the same command with --resume goes on"
         raise KeyboardInterrupt(said) from None
     return _gather(folder, clips)
-
-
-def _begin(config: FusedConfig, folder: Path, resume: bool) -> None:
-    """Write the settings down, unless the folder holds another run."""
-    settings = folder / "config.json"
-    kept = config.model_copy(update={"folds": None}).model_dump_json(indent=1)
-    if not resume and settings.exists():
-        raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
-    if resume and settings.exists() and json.loads(settings.read_text(encoding="utf-8")) != json.loads(kept):
-        raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
-    for name in BRANCHES:  # what is wrong with a network should not be found after hours of decoding
-        build_model(config.of_branch(name))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(kept, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
 
 
 class _Fold:

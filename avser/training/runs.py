@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +20,13 @@ from avser.models import build_model
 from avser.splits import Fold, make_folds
 from avser.training import copies, data, estimators, pretrained, solving, trainer
 from avser.training.estimators import ESTIMATORS
+from avser.training.fused_config import FusedConfig
 from avser.types import Clip, ConfigError, DataError
+
+AnyConfig = TypeVar("AnyConfig", Config, FusedConfig)
+
+SETTINGS = "config.json"
+"""File of a run that says what it was begun with."""
 
 LICENCES = {"ravdess": "CC BY-NC-SA 4.0"}
 """Licences that corpora hand on to weights trained on them; the strictest one holds."""
@@ -46,12 +53,7 @@ def train(
         ConfigError, DataError: settings or data do not fit.
     """
     folder = output / config.name
-    settings = folder / "config.json"
-    kept = config.model_copy(update={"folds": None})
-    if not resume and settings.exists():
-        raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
-    if resume and settings.exists() and load_config(settings) != kept:
-        raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
+    check_folder(folder, config, resume, load_config)
     if config.network.name not in ESTIMATORS or config.ensemble:  # estimators cannot be members
         # what is wrong with the network should not be found after hours of decoding
         backbone = getattr(build_model(config), "backbone", None)
@@ -59,14 +61,8 @@ def train(
             backbone.load_pretrained()
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
-    chosen = range(len(folds)) if config.folds is None else config.folds
-    if bad := [index for index in chosen if not 0 <= index < len(folds)]:
-        raise ConfigError(f"{config.name}: no fold {bad[0]}; {config.protocol} has folds 0 to {len(folds) - 1}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(kept.model_dump_json(indent=1), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
+    chosen = chosen_folds(config, folds)
+    begin(folder, config)
     for index in chosen:
         place = folder / f"fold{index}"
         # the logits are written before the model; only estimators leave no model
@@ -75,6 +71,51 @@ def train(
             continue
         train_fold(config, folds[index], place, f"{config.name} fold {index + 1}/{len(folds)}", str(index))
     return _gather(config, folder, clips)
+
+
+def check_folder(
+    folder: Path, config: AnyConfig, resume: bool, load: Callable[[Path], Config | FusedConfig]
+) -> None:
+    """Whether a run may begin or go on in a folder; the choice of folds may differ from time to time.
+
+    Args:
+        load: reads the settings that `begin` has written.
+
+    Raises:
+        ConfigError: it holds a run and none is to be resumed, or one with other settings.
+    """
+    settings = folder / SETTINGS
+    if not settings.exists():
+        return
+    if not resume:
+        raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
+    if load(settings) != _without_folds(config):
+        raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
+
+
+def begin(folder: Path, config: AnyConfig) -> None:
+    """Make the folder of a run, and write its settings down."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SETTINGS).write_text(_without_folds(config).model_dump_json(indent=1), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
+
+
+def _without_folds(config: AnyConfig) -> AnyConfig:
+    return config.model_copy(update={"folds": None})
+
+
+def chosen_folds(config: AnyConfig, folds: Sequence[Fold]) -> Sequence[int]:
+    """The numbers of the folds to train: those the config names, or all.
+
+    Raises:
+        ConfigError: there is no such fold.
+    """
+    chosen = range(len(folds)) if config.folds is None else config.folds
+    if bad := [index for index in chosen if not 0 <= index < len(folds)]:
+        raise ConfigError(f"{config.name}: no fold {bad[0]}; {config.protocol} has folds 0 to {len(folds) - 1}")
+    return chosen
 
 
 def make_protocol(config: Config, clips: Sequence[Clip]) -> list[Fold]:

@@ -1,0 +1,101 @@
+"""The commands `avser predict` and `avser live`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avser.exits import FAILED, INTERRUPTED
+
+Modality = Annotated[str | None, typer.Option(help="fused, audio or face; by default all the model has.")]
+Model = Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")]
+Window = Annotated[float, typer.Option(help="Length of a window, s.")]
+Hop = Annotated[float, typer.Option(help="From one window to the next, s.")]
+MaxFaces = Annotated[int, typer.Option(help="Follow so many people at the same time.")]
+MinFace = Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")]
+
+
+def predict(
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIDEO]…",
+            help="Video or audio files, folders of them, patterns in quotes ('clips/**/*.mp4'), or @LIST.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
+    formats: Annotated[str, typer.Option("-f", "--format", help="Formats to write, parted by commas.")] = "json",
+    modality: Modality = None,
+    model: Model = "av-base",
+    window: Window = 3.0,
+    hop: Hop = 1.0,
+    smooth: Annotated[float, typer.Option(help="Smooth over so many seconds; 0: not at all.")] = 0.0,
+    vad: Annotated[
+        bool,
+        typer.Option("--vad/--no-vad", help="The voice counts where speech is found, or wherever there is sound."),
+    ] = True,
+    max_faces: MaxFaces = 8,
+    min_face: MinFace = 24,
+    list_file: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="List with one path a line; - for standard input.")
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV", help="Table with column path, and if wanted output and settings (window, …) by file."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the files; 0: one a core.")] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out what is done already, by content and settings."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no tables and no progress.")] = False,
+) -> None:
+    """Find the emotions expressed in videos, as a table and as files."""
+    if not (videos or list_file or manifest):
+        raise typer.BadParameter("name a VIDEO, or give --list or --manifest")
+    from avser.batch import jobs, progress
+    from avser.options import Options
+
+    job = jobs.Job(
+        sources=videos or (),
+        output=output,
+        formats=tuple(name.strip() for name in formats.split(",")),
+        model=model,
+        options=Options(modality, window, hop, smooth, vad, max_faces, min_face),
+        list_file=list_file,
+        manifest=manifest,
+        workers=workers,
+        resume=resume,
+    )
+    summary = progress.run(job, quiet)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if summary.failed:
+        raise typer.Exit(FAILED)
+
+
+def live(
+    file: Annotated[Path | None, typer.Option(help="Play this video in real time instead of a camera.")] = None,
+    camera: Annotated[str, typer.Option(help="Number or name of the camera, or FORMAT:NAME for ffmpeg.")] = "0",
+    microphone: Annotated[str, typer.Option(help="Name of the microphone, likewise.")] = "default",
+    modality: Modality = None,
+    model: Model = "av-base",
+    window: Window = 3.0,
+    hop: Hop = 1.0,
+    max_faces: MaxFaces = 8,
+    min_face: MinFace = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a window.")] = False,
+) -> None:
+    """Tell what is expressed in front of a camera and a microphone, window by window, until Ctrl-C."""
+    from avser.live import console as live_console
+    from avser.live.session import Source
+    from avser.options import Options
+
+    source = Source(file) if file else Source(camera=camera, microphone=microphone)
+    options = Options(modality, window, hop, max_faces=max_faces, min_face=min_face)
+    if live_console.run(model, source, options, as_json):
+        raise typer.Exit(INTERRUPTED)
