@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers see of the names below
+    from avser.recognizer import Recognizer as Recognizer
+    from avser.recognizer import load_model as load_model
+    from avser.results import Prediction as Prediction
+    from avser.results import Result as Result
+    from avser.sample import sample_clip as sample_clip
+    from avser.types import AudioTrack as AudioTrack
+    from avser.types import AvserError as AvserError
+    from avser.types import Clip as Clip
+    from avser.types import FaceTrack as FaceTrack
+    from avser.writers import write as write
 
 __version__ = "0.1.0"
 
@@ -16,6 +29,7 @@ _PUBLIC = {
     "FaceTrack": "avser.types",
     "Prediction": "avser.results",
     "Result": "avser.results",
+    "sample_clip": "avser.sample",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -282,5 +282,15 @@ def models() -> None:
     console.print_models()
 
 
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("sample.mp4"),
+) -> None:
+    """Write the sample clip that comes with avser, to try it on."""
+    from avser.sample import copy_sample
+
+    typer.echo(f"written: {copy_sample(output)}")
+
+
 if __name__ == "__main__":
     main()

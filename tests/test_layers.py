@@ -17,7 +17,8 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types options results labels palette settings signals config members torchlibs wording",
+        "errors files types options results labels palette settings signals config members torchlibs wording "
+        "sample",
         "media faces features pictures handcrafted embeddings inputs units speech speaking metrics logits "
         "subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
