@@ -7,31 +7,24 @@ one takes its place and tries that file once more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
 
-from avser import media
+from avser.batch import manners
 from avser.batch.sources import Source
-from avser.batch.tasks import Outcome, Report, Task, perform
+from avser.batch.tasks import Outcome, Task, perform
 from avser.media.paths import show
-from avser.recognizer import Recognizer, load_model
+from avser.recognizer import load_model
 from avser.types import AvserError
 
 TRIES = 2
 """How often a file is tried whose worker dies."""
-END = 5.0
-"""Time that workers get to end in order, s; then they are killed."""
 FAILED_STARTS = 3
 """After so many processes that died before they could begin, no more are started."""
-STEADY = 0.2
-"""Shortest time between two reports of a worker, s."""
 
 Progress = Callable[[Source, float, "float | None"], None]
 """Called with a file, the second of it that has been reached, and its length in s (None where it is unknown)."""
@@ -50,14 +43,9 @@ class Worker:
     """One process, as its owner sees it."""
 
     def __init__(self, model: str, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
         self.task: Task | None = None
         self.ready = False
-        self.process = context.Process(target=_serve, args=(theirs, model, threads), daemon=True)
-        with _uninterrupted():
-            self.process.start()
-        theirs.close()  # so that the end of the process is seen here
+        self.process, self.pipe = manners.start(_serve, model, threads)
 
     def give(self, task: Task | None) -> None:
         """Hand over the next task, or None to end. A process that has died will be found dead."""
@@ -68,15 +56,7 @@ class Worker:
     def bury(self) -> str:
         """How the dead process ended, in words."""
         self.pipe.close()
-        self.process.join(END)
-        code = self.process.exitcode
-        if code is None or code >= 0:
-            return f"it ended with code {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"it was stopped by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        return manners.how_it_ended(self.process)
 
 
 class Pool:
@@ -100,14 +80,8 @@ class Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        manners.end(*(worker.process for worker in self.workers))
         for worker in self.workers:
-            worker.process.terminate()
-        limit = time.monotonic() + END
-        for worker in self.workers:
-            worker.process.join(max(0.0, limit - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join(END)
             worker.pipe.close()
 
     def run(self, tasks: Iterable[Task], progress: Progress) -> Iterator[tuple[Task, Outcome]]:
@@ -169,81 +143,14 @@ class Pool:
 
 def _serve(pipe: connection.Connection, model: str, threads: int) -> None:
     """What a worker does: load the model, then file after file, until it is told to end or its owner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, who ends the workers
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_end_with_owner, daemon=True).start()
-    lock = threading.Lock()
-
-    def tell(*message: object) -> None:
-        with lock:
-            pipe.send(message)
-
-    logging.getLogger().addHandler(_Warnings(tell))
+    tell = manners.settle(pipe)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the owner is gone
+        manners.set_threads(threads)
         try:
-            recognizer = _load(model, threads)
+            recognizer = load_model(model)
         except AvserError as error:
             tell("refused", str(error))
             return
         tell("ready")
         while (task := pipe.recv()) is not None:
-            tell("done", perform(recognizer, task, _steadily(tell)))
-
-
-def _load(model: str, threads: int) -> Recognizer:
-    import torch
-
-    torch.set_num_threads(threads)
-    media.THREADS = threads
-    return load_model(model)
-
-
-def _steadily(tell: Callable[..., None]) -> Report:
-    """Reports to the owner, not more often than it can show."""
-    last = -STEADY
-
-    def report(second: float, duration: float | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= STEADY:
-            last = now
-            tell("at", second, duration)
-
-    return report
-
-
-class _Warnings(logging.Handler):
-    """Warnings of a worker, told to its owner: only that one knows what the terminal shows."""
-
-    def __init__(self, tell: Callable[..., None]) -> None:
-        super().__init__(logging.WARNING)
-        self.tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):
-            self.tell("warning", record.getMessage())
-
-
-def _leave(*_: object) -> None:
-    """End in order: what is half written is removed, ffmpeg is stopped."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(1)
-
-
-def _end_with_owner() -> None:
-    """A worker whose owner was killed does not go on for hours."""
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back, here for a moment and in the process that is started here for good."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            tell("done", perform(recognizer, task, manners.steadily(functools.partial(tell, "at"))))
