@@ -21,7 +21,7 @@ RUN apt-get update \
     && useradd --create-home --uid 1000 avser
 COPY --from=build /opt/avser /opt/avser
 ENV PATH=/opt/avser/bin:$PATH PYTHONUNBUFFERED=1 AVSER_CACHE=/tmp/avser
-USER avser
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["avser"]
 CMD ["--help"]
