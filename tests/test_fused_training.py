@@ -319,9 +319,12 @@ def test_settings_that_do_not_fit(train, write, changes, message):
     assert re.search(message, done.complaint), done.complaint
 
 
-def test_a_fused_config_is_for_training_only(write, avser_command, corpus):
-    done = avser_command("audit", write(), "--data-root", corpus)
-    assert (done.code, "only 'avser train' takes" in done.complaint) == (2, True)
+def test_the_folds_of_a_fused_config_are_audited(write, avser_command, corpus):
+    done = avser_command("audit", write(folds=None), "--data-root", corpus, "--json")
+    found = json.loads(done.out)
+    assert found["split"].startswith("mini"), found
+    assert len(found["folds"]) > 1
+    assert not any(kind["crossing"] for name, kind in found["kinds"].items() if name == "subject")
 
 
 def test_pictures_are_refused(train, write, corpus, tmp_path, avser_command):

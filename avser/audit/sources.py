@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avser.config import load_config
+from avser.config import Config
 from avser.datasets import ravdess
 from avser.logits import COLUMNS, read_logits
 from avser.training import data, runs
+from avser.training.fused_config import load_any
 from avser.types import Clip, ConfigError, DataError
 
 Place = tuple[str, str]
@@ -75,12 +76,11 @@ def read_split(what: Path, overrides: Sequence[str] = (), data_root: Path | None
 
 def of_config(path: Path, overrides: Sequence[str], data_root: Path | None) -> Split:
     """The folds on which a config is trained, built as training builds them."""
-    config = load_config(path, overrides)
+    given = load_any(path, overrides)
+    config = given if isinstance(given, Config) else given.of_branch("audio")  # a fused one's clips are its branches'
     clips = data.scan(config, data_root)
     folds = runs.make_protocol(config, clips)
-    chosen = range(len(folds)) if config.folds is None else config.folds
-    if bad := [index for index in chosen if not 0 <= index < len(folds)]:
-        raise ConfigError(f"{config.name}: no fold {bad[0]}; {config.protocol} has folds 0 to {len(folds) - 1}")
+    chosen = runs.chosen_folds(config, folds)
     placed = (
         (clip, (f"fold{index}" if len(folds) > 1 else "", part))
         for index in chosen
@@ -98,7 +98,7 @@ def of_config(path: Path, overrides: Sequence[str], data_root: Path | None) -> S
         )
     else:
         notes.append("action units are no media: only subjects and takes are looked at")
-    return Split.of_places(f"{config.name}, {config.protocol_name}", placed, media=media, notes=notes)
+    return Split.of_places(f"{given.name}, {config.protocol_name}", placed, media=media, notes=notes)
 
 
 def of_manifest(path: Path, data_root: Path | None) -> Split:

@@ -49,10 +49,12 @@ def run(plan: Plan, data_root: Path | None = None, tell: Tell = lambda step: Non
     """
     about = {"title": plan.title, "avser": __version__, "plan": plan.model_dump(mode="json", exclude_none=True)}
     outcome = Outcome({**about, "studies": {}})
+    # first of all: nobody should hear after minutes of fitting that a folder is not there
+    loaded = None if plan.clips is None else load_groups(plan, data_root, tell)
     if plan.tables is not None:
         _add(outcome, "tables", *study_of_tables(plan, plan.tables, tell))
-    if plan.clips is not None:
-        _measure_clips(outcome, plan, data_root, tell)
+    if loaded is not None:
+        _measure_clips(outcome, plan, *loaded, data_root, tell)
     return outcome
 
 
@@ -86,9 +88,10 @@ def study_of_tables(plan: Plan, files: Tables, tell: Tell) -> tuple[Study, dict[
     return study, fused
 
 
-def _measure_clips(outcome: Outcome, plan: Plan, data_root: Path | None, tell: Tell) -> None:
+def _measure_clips(
+    outcome: Outcome, plan: Plan, groups: list[Group], notes: list[str], data_root: Path | None, tell: Tell
+) -> None:
     """The clips as they are, and every degradation that concerns the model."""
-    groups, notes = load_groups(plan, data_root, tell)
     names = [name for name in plan.degradations if fits(name, groups[0])]
     if "babble" in names and not add_speakers(plan, groups, data_root, tell):
         names.remove("babble")
