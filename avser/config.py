@@ -201,7 +201,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """
     values = read_config(path, overrides)
     if values.get("branch") == "fused":
-        raise ConfigError(f"{path}: is of a fused model, which 'avser train' and 'avser audit' take; give that of a branch")
+        raise ConfigError(
+            f"{path}: is of a fused model, which 'avser train' and 'avser audit' take; give that of a branch"
+        )
     return parse_config(values, str(path))
 
 

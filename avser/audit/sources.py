@@ -77,7 +77,7 @@ def read_split(what: Path, overrides: Sequence[str] = (), data_root: Path | None
 def of_config(path: Path, overrides: Sequence[str], data_root: Path | None) -> Split:
     """The folds on which a config is trained, built as training builds them."""
     given = load_any(path, overrides)
-    config = given if isinstance(given, Config) else given.of_branch("audio")  # a fused one's clips are its branches'
+    config = given if isinstance(given, Config) else given.of_branch("audio")  # both branches have the same clips
     clips = data.scan(config, data_root)
     folds = runs.make_protocol(config, clips)
     chosen = runs.chosen_folds(config, folds)
