@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from avser import __version__, datasets_cli, predict_cli
+from avser import __version__, app_cli, datasets_cli, predict_cli
 from avser.errors import AvserError
 from avser.exits import FAILED, MISUSED, Commands, UsageError
 
@@ -58,6 +58,7 @@ def _options(
 
 app.command()(predict_cli.predict)
 app.command()(predict_cli.live)
+app.command("app", epilog=app_cli.EPILOG)(app_cli.serve)
 
 
 @app.command()

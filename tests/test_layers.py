@@ -25,7 +25,7 @@ LAYERS = tuple(
         "branches deciding story recognizer caching onnx runtime console batch live",
         "fusion training",
         "onnx_int8 audit corpora explain plots benchmark reports training_reports",
-        "exits datasets_cli predict_cli cli app cluster",
+        "exits app datasets_cli predict_cli app_cli cli cluster",
     )
 )
 """A module imports only from the layers above its own, or from its own where that makes no circle."""

@@ -43,7 +43,7 @@ def page(result: Result, folder: Path) -> str:
     """
     name = html_text(result.path.name)
     body = [
-        f"<header><h1>{name}</h1><p class=dim>{html_text(_facts(result.media))}</p></header>",
+        f"<header><h1>{name}</h1><p class=dim>{html_text(media_facts(result.media))}</p></header>",
         f'<main><section class="player">{_player(result, folder)}</section>',
         f'<section class="timeline">{_timeline(result)}</section>',
         '<section class="now"><h2>At this moment</h2><div id="now" class="cards"></div></section></main>',
@@ -79,7 +79,8 @@ def media_address(path: Path, folder: Path) -> str:
     return quote(os.fsencode(place.replace(os.sep, "/")))
 
 
-def _facts(media: MediaInfo) -> str:
+def media_facts(media: MediaInfo) -> str:
+    """Length, picture and sound of a file in words."""
     facts = [] if media.duration is None else [clock(media.duration)]
     if media.has_video:
         rate = f", {float(media.fps):.5g} fps" if media.fps else ""

@@ -42,7 +42,7 @@ def _person(person: Person, result: Result) -> str:
     picture = ""
     if person.thumbnail is not None:
         picture = (
-            f'<img id="face-{person.person}" src="{_data_uri(person.thumbnail)}" alt="" width="72" height="72">'
+            f'<img id="face-{person.person}" src="{data_uri(person.thumbnail)}" alt="" width="72" height="72">'
         )
     seconds = sum(end - start for start, end in person.spans)
     stretches = "one stretch" if len(person.spans) == 1 else f"{len(person.spans)} stretches"
@@ -98,7 +98,7 @@ def _probabilities(p: Prediction, rows: Sequence[str], labels: Sequence[str]) ->
     return f"<details><summary>Probabilities</summary>{table}</details>"
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
     """A picture (H, W, 3) RGB as the address of a JPEG."""
     cv2 = opencv()
     coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]

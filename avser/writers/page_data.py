@@ -55,7 +55,7 @@ def page_data(result: Result) -> dict:
         "rows": [{"key": name, "name": BRANCHES[name][0]} for name in modalities(result)],
         "speech": None if result.speech is None else [_times(span) for span in result.speech],
         "cuts": _times(result.cuts),
-        "lanes": [_lane(lane, result, joined, words) for lane in shown],
+        "lanes": [lane_data(lane, result, joined, words) for lane in shown],
         "words": list(words.numbers),
     }
 
@@ -76,7 +76,8 @@ class Words:
         return None if text is None else self.numbers.setdefault(printable(text), len(self.numbers))
 
 
-def _lane(lane: Lane, result: Result, joined: int, words: Words) -> dict:
+def lane_data(lane: Lane, result: Result, joined: int, words: Words) -> dict:
+    """LANE in the words of `page_data`, with `joined` windows made one, and its sentences added to `words`."""
     moments = list(join(lane.moments, joined))
     windows = [window for *_, window in moments]
     present = [name for name in NAMES if any(distribution(w, name) is not None for w in windows)]
