@@ -146,7 +146,7 @@ def evaluate(
     model = loaded[name]
     if output is not None:
         write_logits(output, evaluation.table)
-    title = f"{name}, {modality or model.modalities[0]}, on {corpus}"
+    title = f"{name}, {evaluation.modality}, on {corpus}"
     _show(evaluation.table, evaluation.genders, labels, pictures, as_json, title)
     if pictures is not None and len(branches := model.modalities) == 1:
         from avser import plots

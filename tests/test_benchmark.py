@@ -14,6 +14,7 @@ from corpora import EMOTIONS, PEOPLE, SUBJECT, make_corpus
 from avser import datasets
 from avser.benchmark import evaluation
 from avser.logits import read_logits
+from avser.metrics import log_softmax
 from avser.recognizer import Recognizer, load_model
 from avser.types import DataError, ModelError
 
@@ -69,9 +70,19 @@ def test_pictures_go_through_the_face_branch(fused, pictures):
     clip = next(c for c in datasets.scan("folder", pictures) if c.name == done.table.clips[3])
     picture = torch.from_numpy(datasets.load_image(clip)).permute(2, 0, 1)[None].float() / 255  # (1, 3, 48, 48)
     with torch.inference_mode():
-        logits = branch.network.frames(picture)[0].numpy() / branch.meta["temperature"]
+        logits = branch.network.frames(picture)[0].double() / fused.fusion.calibrations["face"].temperature
     index = [i for i, name in enumerate(done.table.clips) if name == clip.name]
-    assert any(np.allclose(done.table.logits[i], logits, atol=1e-4) for i in index)
+    assert any(np.allclose(done.table.logits[i], logits.log_softmax(0), atol=1e-4) for i in index)
+    assert done.modality == "face"
+
+
+def test_pictures_are_calibrated_as_videos_are(fused, pictures, monkeypatch):
+    plain = evaluation.evaluate(fused, "folder", pictures).table.logits
+    habits = np.linspace(-3, -1, len(fused.labels))
+    without = dataclasses.replace(fused.fusion.calibrations["face"], prior=1.0, log_prior=tuple(habits))
+    monkeypatch.setitem(fused.fusion.calibrations, "face", without)
+    done = evaluation.evaluate(fused, "folder", pictures).table.logits
+    np.testing.assert_allclose(done, log_softmax(plain - habits), atol=1e-6)
 
 
 def test_pictures_need_a_face_branch(small_models, pictures):

@@ -22,9 +22,10 @@ Bar = Callable[[Iterable[Clip]], Iterable[Clip]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Logits of a model on clips, who they are of, and a sentence for each clip that gave none."""
+    """Logits of a model on clips by one modality, who they are of, and a sentence for each clip that gave none."""
 
     clips: list[Clip]
+    modality: str
     table: LogitTable
     genders: list[str] | None
     left_out: list[str]
@@ -63,10 +64,12 @@ def evaluate(
         raise DataError(f"{root}: no clip of {corpus!r} is left to measure; check the filters and the labels")
     face = model.checkpoint.branches.get("face")
     if all(data.is_picture(clip) for clip in clips) or (face and face.config.signal == "action_units"):
+        modality = "face"
         table, left_out = _pictures(model, clips, progress)
     else:
+        modality = modality or model.modalities[0]
         table, left_out = _media(model, clips, modality, progress)
-    return Evaluation(clips, table, table.genders(clips), left_out, restricted)
+    return Evaluation(clips, modality, table, table.genders(clips), left_out, restricted)
 
 
 def activations(branch: Branch, clips: Sequence[Clip]) -> tuple[np.ndarray, list[str]]:
@@ -140,9 +143,10 @@ def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[Logi
     if branch is None:
         raise DataError(f"model {model.name!r} has no face branch, and these clips are pictures")
     examples, left_out = data.load_examples(branch.config, clips, progress=progress)
-    temperature = float(branch.meta.get("temperature", 1.0))
-    rows = list(data.run_network(branch.network, branch.config, examples) / temperature) if examples else []
-    return _table(model, [example.clip for example in examples], rows, left_out, branch.labels), left_out
+    rows = []
+    if examples:  # calibrated as in a video: a fused model may take the prior out
+        rows = list(model.decider.calibrated("face", data.run_network(branch.network, branch.config, examples)))
+    return _table(model, [example.clip for example in examples], rows, left_out), left_out
 
 
 def _table(
@@ -150,8 +154,7 @@ def _table(
     clips: list[Clip],
     rows: list[np.ndarray],
     left_out: list[str],
-    classes: tuple[str, ...] | None = None,
 ) -> LogitTable:
     if not rows:
         raise DataError(f"none of the clips could be measured, the first: {left_out[0]}")
-    return LogitTable.of_clips(clips, classes or model.labels, np.stack(rows), fold="0")
+    return LogitTable.of_clips(clips, model.labels, np.stack(rows), fold="0")
