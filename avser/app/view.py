@@ -86,8 +86,10 @@ def view(job: Job, result: Result, fusion: Mapping | None) -> dict:
     whole = [Lane(None, None, [(p.start, p.end, p)], ()) for p in (result.overall,)]
     people = [Lane(p.person, p, [(p.overall.start, p.overall.end, p.overall)], ()) for p in result.people]
     overall = [_lane(lane_data(lane, result, 1, words), lane, 1) for lane in (*whole, *people)]
-    overall[0]["name"] = "Everybody together" if len(people) > 1 else "The whole file"
+    overall[0]["name"] = "Everybody together" if len(people) > 1 else "The whole recording"
     overall[0]["title"] = overall[0]["name"]
+    for lane in overall:
+        lane["speech"] = [None]  # which is told of windows only
     thumbnails = {p.person: p.thumbnail for p in result.people if p.thumbnail is not None}
     return {
         **data,

@@ -1,13 +1,19 @@
 "use strict";
-// The timeline of a result, drawn on a canvas and tied to the player. `data` is described in `page_data`.
-const data = JSON.parse(document.getElementById("data").textContent);
+// The timeline of a result, drawn on a canvas and tied to the player: `show` shows what `page_data` describes.
 const media = document.getElementById("media"), timeline = document.getElementById("timeline");
 const canvas = timeline.querySelector("canvas"), cursor = document.getElementById("cursor");
 const pan = document.getElementById("pan"), now = document.getElementById("now"), clockOut = document.getElementById("clock");
 const GUTTER = 50, TITLE = 22, BANDS = 54, ROW = 16, GAP = 12, SPEECH = 16, AXIS = 20;
-const C = data.labels.length;
-const view = { start: 0, end: data.end };
-let time = 0, playable = true, drawn = 0;
+const view = { start: 0, end: 0 };
+let data = null, C = 0, time = 0, playable = true, drawn = 0;
+
+/** Shows a result. One that says other things of the same file keeps the time and the part in view. */
+function show(result, same = false) {
+  [data, C, shown] = [result, result.labels.length, ""];
+  if (!same) [time, view.start, view.end] = [0, 0, data.end];
+  timeline.setAttribute("aria-valuemax", data.end.toFixed(1));
+  look(view.start, view.end - view.start);
+}
 
 function clock(seconds, digits = 1) {
   const unit = 10 ** digits, whole = Math.round(Math.max(0, seconds) * unit);
@@ -309,6 +315,7 @@ function zoom(factor, about = time) {
 }
 
 function follow() {
+  if (!data) return;
   time = media.currentTime;
   reveal();
   place();
@@ -330,7 +337,7 @@ media.addEventListener("error", () => {
   document.getElementById("lost").hidden = false;
 });
 if (media.error) media.dispatchEvent(new Event("error"));
-document.getElementById("pick").addEventListener("change", (event) => {
+document.getElementById("pick")?.addEventListener("change", (event) => {
   const file = event.target.files[0];
   if (!file) return;
   if (media.src.startsWith("blob:")) URL.revokeObjectURL(media.src);
@@ -385,6 +392,8 @@ if (whose) whose.addEventListener("change", () => {
   for (const row of document.querySelectorAll("#segments tr[data-who]"))
     row.hidden = whose.value !== "" && row.dataset.who !== whose.value;
 });
-new ResizeObserver(() => { if (timeline.clientWidth !== drawn) requestAnimationFrame(draw); }).observe(timeline);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-draw();
+const redraw = () => { if (data) draw(); };
+new ResizeObserver(() => { if (timeline.clientWidth !== drawn) requestAnimationFrame(redraw); }).observe(timeline);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+const given = document.getElementById("data");
+if (given) show(JSON.parse(given.textContent));

@@ -44,7 +44,7 @@ def page(result: Result, folder: Path) -> str:
     name = html_text(result.path.name)
     body = [
         f"<header><h1>{name}</h1><p class=dim>{html_text(media_facts(result.media))}</p></header>",
-        f'<main><section class="player">{_player(result, folder)}</section>',
+        f'<main class="stage"><section class="player">{_player(result, folder)}</section>',
         f'<section class="timeline">{_timeline(result)}</section>',
         '<section class="now"><h2>At this moment</h2><div id="now" class="cards"></div></section></main>',
         f'<h2>Over the whole file</h2><div class="cards">{cards(result)}</div>',
