@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
-from avser.files import replacing
+from avser.files import cache_folder, replacing
 from avser.types import Clip, DataError
-
-
-def cache_folder() -> Path:
-    """Where decoded sound and crops are kept: AVSER_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
 
 
 def file_digest(path: Path) -> hashlib.blake2b:

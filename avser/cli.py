@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from avser import __version__, app_cli, datasets_cli, predict_cli
+from avser import __version__, app_cli, datasets_cli, models_cli, predict_cli
 from avser.errors import AvserError
 from avser.exits import FAILED, MISUSED, Commands, UsageError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     help="From a video file to a timeline of expressed emotions: voice, face, and both fused.",
 )
 app.add_typer(datasets_cli.app, name="datasets")
+app.add_typer(models_cli.app, name="models")
 
 
 def main() -> None:
@@ -273,14 +274,6 @@ def info(
     from avser import console
 
     console.print_model(model)
-
-
-@app.command()
-def models() -> None:
-    """List the shipped models."""
-    from avser import console
-
-    console.print_models()
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Writing a file so that it appears under its name only when it is complete."""
+"""Writing a file so that it appears under its name only when it is complete; the folder for what is kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 ABANDONED = 24 * 3600.0
 """Age in s from which a temporary file that nobody has written to counts as left behind by a crash."""
 
 _STARTED = time.time()
 _numbers = itertools.count()
+
+
+def cache_folder() -> Path:
+    """Where decoded sound, crops and fetched files are kept: AVSER_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("AVSER_CACHE") or platformdirs.user_cache_dir("avser"))
 
 
 @contextlib.contextmanager

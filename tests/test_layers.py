@@ -17,15 +17,15 @@ PACKAGE = Path(avser.__file__).parent
 LAYERS = tuple(
     tuple(line.split())
     for line in (
-        "errors files types options results labels palette settings signals config members torchlibs wording "
-        "sample",
-        "media faces features pictures handcrafted embeddings inputs units speech speaking metrics logits "
+        "errors arrays files types options results labels palette settings signals config members torchlibs "
+        "wording sample",
+        "media faces features pictures handcrafted embeddings inputs units silero speech speaking metrics logits "
         "subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches deciding story recognizer caching onnx runtime console batch live",
         "fusion training",
         "onnx_int8 audit corpora explain plots benchmark reports training_reports",
-        "exits app datasets_cli predict_cli app_cli cli cluster",
+        "exits app datasets_cli models_cli predict_cli app_cli cli cluster",
     )
 )
 """A module imports only from the layers above its own, or from its own where that makes no circle."""

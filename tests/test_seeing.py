@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from avser.faces.networks import brings_networks
+
 pytest.importorskip("cv2")
 
 
@@ -26,7 +28,8 @@ def test_faces_load_neither_matplotlib_nor_sounddevice():
 
 
 def test_what_was_left_out_is_there_when_it_is_used():
-    use = "import mediapipe.python.solutions.drawing_utils as d; print(d.plt.figure.__module__)\n"
+    place = "mediapipe.python.solutions" if brings_networks() else "mediapipe.tasks.python.vision"
+    use = f"import {place}.drawing_utils as d; print(d.plt.figure.__module__)\n"
     assert said(FIND + LOOK + use) == "matplotlib.pyplot"
     assert said(FIND + LOOK + "import matplotlib.pyplot as p; print(p.__file__ is not None)") == "True"
 
@@ -40,8 +43,8 @@ def test_what_is_loaded_already_stays(module):
 
 def test_another_thread_gets_the_true_module_in_the_meantime():
     code = (
-        "import sys; from avser.faces.seeing import _later\n"
-        "with _later(('matplotlib', 'matplotlib.pyplot')):\n"
+        "import sys; from avser.faces.seeing import later\n"
+        "with later(('matplotlib', 'matplotlib.pyplot')):\n"
         "    import matplotlib.pyplot as p\n"
         "    print('matplotlib.figure' in sys.modules, p.figure.__name__, 'matplotlib.figure' in sys.modules)\n"
         "print(sys.modules['matplotlib'].__file__ is not None)"

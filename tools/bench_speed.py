@@ -163,7 +163,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 def cold(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
     """Starts in processes of their own: Python, its imports for a prediction, and a whole `avser predict`."""
     short = looped(path, COLD, scratch)
-    faces = "import numpy, avser.faces.seeing as s; s.opencv()\nwith s._later(s.UNUSED): import mediapipe"
+    faces = "import numpy, avser.faces.seeing as s; s.opencv()\nwith s.later(s.UNUSED): import mediapipe"
     codes = {
         "python itself": "pass",
         "import torch": "import torch",

@@ -1,18 +1,19 @@
 """Faces in pictures: detect and align.
 
-Faces and eyes come from BlazeFace (Bazarevsky et al. 2019, arXiv:1907.05047) as shipped with mediapipe. Points
-are in pixels of the picture, with the picture's upper left corner at (0, 0) and its lower right one at (W, H).
+Faces and eyes come from BlazeFace (Bazarevsky et al. 2019, arXiv:1907.05047), run by mediapipe. Points are in
+pixels of the picture, with the picture's upper left corner at (0, 0) and its lower right one at (W, H).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from avser.faces.seeing import network_of, opencv
+from avser.faces import networks
+from avser.faces.seeing import opencv
+from avser.faces.sightings import FULL_RANGE, SAME, SHORT_RANGE, overlap
 
 LEFT_EYE = (0.32, 0.40)
 RIGHT_EYE = (0.68, 0.40)
@@ -25,7 +26,6 @@ the eyes 0.365 with 0.275 and 0.430 as 10th and 90th percentile; with a border o
 0.397), 0.362. They are rounded to a symmetric pair because training flips the pictures.
 """
 
-SHORT_RANGE, FULL_RANGE = 0, 1  # mediapipe's numbers of its two detectors
 LOOK_SIDE = 640  # the detectors see 128 and 192 px, so larger pictures only cost time
 HALF = 0.5  # a picture that shrinks by less keeps its details without averages over areas, which take long
 BORDER = 0.25  # share of the longer side put around a picture in which a face fills everything
@@ -71,12 +71,12 @@ class FaceDetector:
         min_score: lowest confidence of a face; the networks report none below 0.5.
 
     Raises:
-        AvserError: (at the first picture) mediapipe or OpenCV cannot be loaded.
+        AvserError: (at the first picture) mediapipe or OpenCV cannot be loaded, or a network's file is missing.
     """
 
     def __init__(self, min_score: float = 0.5):
         self.min_score = min_score
-        self._networks: dict[int, object] = {}
+        self._networks: dict[int, networks.Detector] = {}
 
     def __enter__(self) -> FaceDetector:
         return self
@@ -113,16 +113,17 @@ class FaceDetector:
         """Faces in `view`, which shows the `region` (xyxy) of the picture, in pixels of the picture."""
         x0, y0, x1, y1 = region
         faces = []
-        for found in self._network(network).process(np.ascontiguousarray(view)).detections or ():
-            box = found.location_data.relative_bounding_box
-            eyes = [
-                (x0 + point.x * (x1 - x0), y0 + point.y * (y1 - y0))
-                for point in found.location_data.relative_keypoints[:2]  # the person's right and left eye
-            ]
-            left, top = x0 + box.xmin * (x1 - x0), y0 + box.ymin * (y1 - y0)
-            corners = (left, top, left + box.width * (x1 - x0), top + box.height * (y1 - y0))
+        for found in self._network(network).find(np.ascontiguousarray(view)):
+            left, top, right, bottom = found.box
+            corners = (
+                x0 + left * (x1 - x0),
+                y0 + top * (y1 - y0),
+                x0 + right * (x1 - x0),
+                y0 + bottom * (y1 - y0),
+            )
+            eyes = [(x0 + x * (x1 - x0), y0 + y * (y1 - y0)) for x, y in found.eyes]
             if math.dist(*eyes) >= 1.0:  # no scale and no angle without a distance of the eyes
-                faces.append(Face(corners, float(found.score[0]), *eyes))
+                faces.append(Face(corners, found.score, *eyes))
         return faces
 
     def _sharpened(self, face: Face, image: np.ndarray) -> Face:
@@ -140,8 +141,12 @@ class FaceDetector:
         return [face for face in faces if face.box[2] - face.box[0] > FILLS * min(height, width)]
 
     def _look_far(self, view: np.ndarray, image: np.ndarray) -> list[Face]:
-        hints = self.look(FULL_RANGE, view, whole(image))
-        return list(dict.fromkeys(face for hint in hints if (face := self.look_closer(hint, image))))
+        faces: list[Face] = []
+        for hint in self.look(FULL_RANGE, view, whole(image)):
+            face = self.look_closer(hint, image)
+            if face is not None and all(overlap(face.box, other.box) <= SAME for other in faces):
+                faces.append(face)
+        return faces
 
     def look_closer(self, hint: Face, image: np.ndarray) -> Face | None:
         """The same face as the short-range network sees it in an enlarged window, or None."""
@@ -154,12 +159,11 @@ class FaceDetector:
         window = shrunk(image[top:bottom, left:right])
         found = self.look(SHORT_RANGE, window, (left, top, right, bottom))
         best = max(found, key=lambda face: overlap(face.box, hint.box), default=hint)
-        return best if best is not hint and overlap(best.box, hint.box) > 0.3 else None
+        return best if best is not hint and overlap(best.box, hint.box) > SAME else None
 
     def _network(self, number: int):
         if number not in self._networks:
-            settings = {"model_selection": number, "min_detection_confidence": self.min_score}
-            self._networks[number] = network_of("face_detection", "FaceDetection", **settings)
+            self._networks[number] = networks.detector(number, self.min_score)
         return self._networks[number]
 
 
@@ -209,18 +213,6 @@ def eye_transform(left_eye: tuple[float, float], right_eye: tuple[float, float],
     turn = (complex(*RIGHT_EYE) * size - target) / (complex(*right_eye) - source)  # rotation and scale in one
     shift = target - turn * source
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def overlap(a: Iterable[float], b: Iterable[float]) -> float:
-    """Intersection over union of two boxes (xyxy).
-
-    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2)) == 1 / 3
-    True
-    """
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a, b
-    shared = max(min(ax2, bx2) - max(ax1, bx1), 0) * max(min(ay2, by2) - max(ay1, by1), 0)
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
-    return float(shared / union) if union > 0 else 0.0
 
 
 def whole(image: np.ndarray) -> tuple[float, float, float, float]:

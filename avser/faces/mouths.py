@@ -6,16 +6,16 @@ Monocular Video on Mobile GPUs").
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 
-from avser.faces.seeing import network_of, opencv, quiet
+from avser.faces import networks
+from avser.faces.seeing import opencv
 
 LIPS = (13, 14)
 """Landmarks at the middle of the inner edge of the upper and the lower lip."""
 EYES = ((33, 133), (362, 263))
 """Landmarks at the corners of each eye."""
+LANDMARKS = (*LIPS, *EYES[0], *EYES[1])
 REACH = 1.6
 """Side of the square that is looked at, in sides of the face's box: landmarks need the whole head."""
 SIDE = 256
@@ -28,12 +28,11 @@ class MouthMeter:
     Use it as a context manager, or call `close` when done. It serves one thread at a time.
 
     Raises:
-        AvserError: (at the first face) mediapipe or OpenCV cannot be loaded.
+        AvserError: (at the first face) mediapipe or OpenCV cannot be loaded, or its file is missing.
     """
 
     def __init__(self) -> None:
-        self._mesh = None
-        self._has_warned = False  # as mediapipe does at the first face
+        self._mesh: networks.Mesh | None = None
 
     def __enter__(self) -> MouthMeter:
         return self
@@ -59,20 +58,14 @@ class MouthMeter:
         if not view.size:
             return float("nan")
         if self._mesh is None:
-            self._mesh = network_of("face_mesh", "FaceMesh", static_image_mode=True, max_num_faces=1)
-        with contextlib.nullcontext() if self._has_warned else quiet():
-            found = self._mesh.process(view).multi_face_landmarks
-        if not found:
+            self._mesh = networks.mesh()
+        points = self._mesh.points(view, LANDMARKS)  # (6, 3)
+        if points is None:
             return float("nan")
-        self._has_warned = True
-        # shares of the square's side; depth is on about the scale of x
-        points = {i: np.array([p.x, p.y, p.z]) for i in _USED for p in [found[0].landmark[i]]}
-        eyes = [(points[a] + points[b]) / 2 for a, b in EYES]
+        upper, lower, *corners = points
+        eyes = np.reshape(corners, (2, 2, 3)).mean(axis=1)
         apart = float(np.linalg.norm(eyes[1] - eyes[0]))
-        return float(np.linalg.norm(points[LIPS[0]] - points[LIPS[1]])) / apart if apart > 0 else float("nan")
-
-
-_USED = {*LIPS, *EYES[0], *EYES[1]}
+        return float(np.linalg.norm(upper - lower)) / apart if apart > 0 else float("nan")
 
 
 def _square(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -11,8 +11,6 @@ import threading
 import types
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from avser.types import AvserError
 
 UNUSED = ("matplotlib", "matplotlib.pyplot", "sounddevice")
@@ -24,33 +22,17 @@ def opencv():
     try:
         import cv2
     except ImportError as error:
-        raise _cannot_load(error) from error
+        raise cannot_load(error) from error
     return cv2
 
 
-def network_of(module: str, name: str, **settings):
-    """One of mediapipe's networks, with what it prints hidden: its class `name` in `mediapipe.python.solutions`.
-
-    Raises:
-        AvserError: mediapipe or OpenCV cannot be loaded.
-    """
-    opencv()
-    try:
-        with quiet():
-            with _later(UNUSED):
-                solution = importlib.import_module(f"mediapipe.python.solutions.{module}")
-            network = getattr(solution, name)(**settings)
-            # Its threads report to stderr until the first picture is through.
-            network.process(np.zeros((8, 8, 3), np.uint8))
-    except ImportError as error:
-        raise _cannot_load(error) from error
-    return network
-
-
-def _cannot_load(error: ImportError) -> AvserError:
+def cannot_load(error: ImportError | OSError) -> AvserError:
+    packages = "libgl1 and libglib2.0-0"
+    if "libEGL" in str(error) or "libGLES" in str(error):  # what mediapipe from 1.0 on asks for
+        packages = "libegl1 and libgles2"
     return AvserError(
         f"faces cannot be detected because a library does not load ({error}): on Linux install the system "
-        "packages libgl1 and libglib2.0-0, elsewhere reinstall avser"
+        f"packages {packages}, elsewhere reinstall avser"
     )
 
 
@@ -69,7 +51,7 @@ class _Later(types.ModuleType):
 
 
 @contextlib.contextmanager
-def _later(names: Iterable[str]) -> Iterator[None]:
+def later(names: Iterable[str]) -> Iterator[None]:
     """What is imported in this block gets stand-ins for these modules, unless they are loaded already."""
     standing: dict[str, _Later] = {}
     for name in sorted(names):  # packages come before their modules

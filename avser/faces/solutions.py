@@ -1,0 +1,76 @@
+"""The face networks that come inside mediapipe, as the last version run them that carries them (0.10.21)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
+from avser.faces.sightings import Sighting
+
+
+class Detector:
+    """BlazeFace, one of its two networks (`SHORT_RANGE`, `FULL_RANGE`)."""
+
+    def __init__(self, network: int, min_score: float) -> None:
+        settings = {"model_selection": network, "min_detection_confidence": min_score}
+        self._network = _network_of("face_detection", "FaceDetection", **settings)
+
+    def find(self, view: np.ndarray) -> list[Sighting]:
+        """Faces in a picture (H, W, 3) uint8 RGB, contiguous."""
+        found = []
+        for detection in self._network.process(view).detections or ():
+            place = detection.location_data
+            box, (right, left) = place.relative_bounding_box, place.relative_keypoints[:2]
+            corners = (box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height)
+            found.append(Sighting(float(detection.score[0]), corners, ((right.x, right.y), (left.x, left.y))))
+        return found
+
+    def close(self) -> None:
+        self._network.close()
+
+
+class Mesh:
+    """The face mesh of 468 landmarks."""
+
+    def __init__(self) -> None:
+        self._network = _network_of("face_mesh", "FaceMesh", static_image_mode=True, max_num_faces=1)
+        self._has_warned = False  # as mediapipe does at the first face
+
+    def points(self, view: np.ndarray, which: Sequence[int]) -> np.ndarray | None:
+        """Landmarks by their numbers, (K, 3) float64 in shares of the picture's side; None where no face is seen.
+
+        Args:
+            view: (S, S, 3) uint8 RGB, contiguous. Depth is on about the scale of x.
+        """
+        with contextlib.nullcontext() if self._has_warned else quiet():
+            found = self._network.process(view).multi_face_landmarks
+        if not found:
+            return None
+        self._has_warned = True
+        return np.array([[p.x, p.y, p.z] for p in map(found[0].landmark.__getitem__, which)])
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def _network_of(module: str, name: str, **settings):
+    """One of mediapipe's networks: its class `name` in `mediapipe.python.solutions`.
+
+    Raises:
+        AvserError: mediapipe or OpenCV cannot be loaded.
+    """
+    opencv()
+    try:
+        with quiet():
+            with later(UNUSED):
+                solution = importlib.import_module(f"mediapipe.python.solutions.{module}")
+            network = getattr(solution, name)(**settings)
+            # Its threads report to stderr until the first picture is through.
+            network.process(np.zeros((8, 8, 3), np.uint8))
+    except ImportError as error:
+        raise cannot_load(error) from error
+    return network

@@ -1,0 +1,226 @@
+"""The face networks run from files, by mediapipe's Tasks API: the way of versions that carry none (1.2 and newer).
+
+The detectors are the same networks as in older versions and give the same eyes and scores; their boxes come in
+whole pixels, and a box that begins left of the picture or above it is pushed inside. Landmarks come from a newer
+mesh (478 points, of which the first 468 mean the same).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avser.errors import ModelError
+from avser.faces.model_files import FULL_RANGE_FILE, MESH_FILE, SHORT_RANGE_FILE, find, needed
+from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
+from avser.faces.sightings import FULL_RANGE, SAME, Sighting, overlap
+
+CUT = 0.5
+"""What is added to a coordinate that was cut off to whole pixels, px: it is then right on average."""
+PARTS, PART = 3, 0.5
+"""Parts in a row and in a column, and the side of one as a share of the picture's, where no network sees far."""
+SURE = 0.65
+"""Lowest confidence of a face in a part: what is no face reaches 0.63 there."""
+NOWHERE = "http://127.0.0.1:0"
+"""A proxy that cannot exist: no program can listen at this port."""
+
+
+class _Task:
+    """One of mediapipe's tasks that look at single pictures.
+
+    Args:
+        name: of its class in `mediapipe.tasks.python.vision`.
+        path: of its model file.
+
+    Raises:
+        AvserError: mediapipe or OpenCV cannot be loaded.
+        ModelError: the file is not what this version of mediapipe reads.
+    """
+
+    def __init__(self, name: str, path: Path, **settings) -> None:
+        opencv()
+        with quiet():
+            try:
+                with later(UNUSED):
+                    import mediapipe
+                    from mediapipe.tasks.python import vision
+            except (ImportError, OSError) as error:  # it loads its C++ part by ctypes
+                raise cannot_load(error) from error
+            self._picture = mediapipe.Image
+            self._format = mediapipe.ImageFormat.SRGB
+            base = _without_certificates(mediapipe.tasks.BaseOptions)(model_asset_path=str(path))
+            try:
+                options = getattr(vision, f"{name}Options")(base_options=base, **settings)
+                task = getattr(vision, name).create_from_options(options)
+                self._end = weakref.finalize(self, _end, task)
+                self._task = task
+                self.look(np.zeros((8, 8, 3), np.uint8))  # its threads report to stderr until that is through
+            except OSError as error:
+                raise cannot_load(error) from error
+            except (RuntimeError, ValueError) as error:
+                raise ModelError(
+                    f"{path} is not a file that mediapipe {mediapipe.__version__} reads as {name} "
+                    f"({str(error).splitlines()[0][:200]}): run `avser models fetch face`"
+                ) from None
+
+    def look(self, view: np.ndarray):
+        """What the task says of a picture (H, W, 3) uint8 RGB, contiguous."""
+        return self._task.detect(self._picture(image_format=self._format, data=view))
+
+    def close(self) -> None:
+        self._end()
+
+
+class Detector:
+    """BlazeFace, from the file of one of its two networks."""
+
+    def __init__(self, path: Path, min_score: float) -> None:
+        self._task = _Task("FaceDetector", path, min_detection_confidence=min_score)
+
+    def find(self, view: np.ndarray) -> list[Sighting]:
+        """Faces in a picture (H, W, 3) uint8 RGB, contiguous."""
+        height, width = view.shape[:2]
+        side = max(height, width)
+        before, above = (side - width) // 2, (side - height) // 2
+        found = []
+        for detection in self._task.look(_squared(view, side, above, before)).detections:
+            box = detection.bounding_box
+            x, y = box.origin_x - before + CUT, box.origin_y - above + CUT
+            corners = (x / width, y / height, (x + box.width + CUT) / width, (y + box.height + CUT) / height)
+            eyes = (
+                ((p.x * side - before) / width, (p.y * side - above) / height) for p in detection.keypoints[:2]
+            )
+            found.append(Sighting(float(detection.categories[0].score), corners, tuple(eyes)))
+        return found
+
+    def close(self) -> None:
+        self._task.close()
+
+
+class PartsDetector:
+    """Stands for the full-range detector where its file is missing: the short-range one on overlapping parts."""
+
+    def __init__(self, near: Detector) -> None:
+        self._near = near
+
+    def find(self, view: np.ndarray) -> list[Sighting]:
+        """Faces in a picture (H, W, 3) uint8 RGB; one that several parts show is reported once."""
+        best: list[Sighting] = []
+        for face in sorted(self._in_parts(view), key=lambda face: face.score, reverse=True):
+            if all(overlap(face.box, other.box) <= SAME for other in best):
+                best.append(face)
+        return best
+
+    def _in_parts(self, view: np.ndarray) -> Iterator[Sighting]:
+        height, width = view.shape[:2]
+        starts = [i * (1 - PART) / (PARTS - 1) for i in range(PARTS)]
+        for top, left in itertools.product(starts, starts):
+            rows = slice(int(top * height), int((top + PART) * height))
+            columns = slice(int(left * width), int((left + PART) * width))
+            part = np.ascontiguousarray(view[rows, columns])
+            if part.size:
+                for face in self._near.find(part):
+                    if face.score >= SURE:
+                        yield _moved(face, columns.start / width, rows.start / height, part.shape, view.shape)
+
+    def close(self) -> None:
+        self._near.close()
+
+
+class Mesh:
+    """The face landmarker: 478 landmarks."""
+
+    def __init__(self) -> None:
+        self._task = _Task("FaceLandmarker", needed(MESH_FILE))
+        self._has_warned = False  # as mediapipe does at the first face
+
+    def points(self, view: np.ndarray, which: Sequence[int]) -> np.ndarray | None:
+        """Landmarks by their numbers, (K, 3) float64 in shares of the picture's side; None where no face is seen.
+
+        Args:
+            view: (S, S, 3) uint8 RGB, contiguous. Depth is on about the scale of x.
+        """
+        with contextlib.nullcontext() if self._has_warned else quiet():
+            found = self._task.look(view).face_landmarks
+        if not found:
+            return None
+        self._has_warned = True
+        return np.array([[p.x, p.y, p.z] for p in map(found[0].__getitem__, which)])
+
+    def close(self) -> None:
+        self._task.close()
+
+
+def detector(network: int, min_score: float) -> Detector | PartsDetector:
+    """BlazeFace: `SHORT_RANGE` or `FULL_RANGE`; the latter's file may be missing.
+
+    Raises:
+        AvserError: mediapipe or OpenCV cannot be loaded.
+        ModelError: the short-range file is missing, or a file is not what mediapipe reads.
+    """
+    if network == FULL_RANGE and (path := find(FULL_RANGE_FILE)) is not None:
+        return Detector(path, min_score)
+    near = Detector(needed(SHORT_RANGE_FILE), min_score)
+    return PartsDetector(near) if network == FULL_RANGE else near
+
+
+def _squared(view: np.ndarray, side: int, above: int, before: int) -> np.ndarray:
+    """A picture in the middle of a black square, as the network sees it anyway.
+
+    Corners of boxes are cut off at the upper and left border of the picture that is given: so less is.
+    """
+    edges = (above, side - view.shape[0] - above, before, side - view.shape[1] - before)
+    return opencv().copyMakeBorder(view, *edges, opencv().BORDER_CONSTANT) if any(edges) else view
+
+
+def _moved(face: Sighting, x: float, y: float, part: tuple[int, ...], view: tuple[int, ...]) -> Sighting:
+    """A sighting in a part of a view, whose upper left corner is at x, y (shares), as one in the view."""
+    across, down = part[1] / view[1], part[0] / view[0]
+    x1, y1, x2, y2 = face.box
+    box = (x + x1 * across, y + y1 * down, x + x2 * across, y + y2 * down)
+    right, left = ((x + ex * across, y + ey * down) for ex, ey in face.eyes)
+    return Sighting(face.score, box, (right, left))
+
+
+def _end(task) -> None:
+    """Close a task; at the end of the program its threads may be gone already."""
+    with quiet(), _kept_at_home(), contextlib.suppress(RuntimeError):
+        task.close()
+
+
+@contextlib.contextmanager
+def _kept_at_home() -> Iterator[None]:
+    """In this block, what mediapipe sends by https goes nowhere.
+
+    From 0.10.35 on it reports its use to Google as a task is closed (no pictures, but that, how long and on what
+    system it ran), and has no switch against it. It asks the environment for a proxy first.
+    """
+    settings = {"https_proxy": NOWHERE, "no_proxy": "", "NO_PROXY": ""}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _without_certificates(base: type) -> type:
+    """mediapipe's options with no certificates to trust in: the second lock on what `_kept_at_home` keeps."""
+
+    class Options(base):
+        def to_ctypes(self):
+            options = super().to_ctypes()
+            options.ca_bundle_path = os.devnull.encode()
+            return options
+
+    return Options
