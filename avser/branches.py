@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from avser import evidence, inputs, media
 from avser.checkpoint import Branch
@@ -132,11 +131,8 @@ def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dic
     logits: dict[Key, np.ndarray | None] = dict.fromkeys(key for key, _ in sounds)
     audible = [(key, sound) for key, sound in sounds if sound is not None]
     if audible:
-        samples = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(sound) for _, sound in audible], batch_first=True
-        )
-        lengths = torch.tensor([len(sound) for _, sound in audible])
-        rows = branch.network(*inputs.batch(samples, lengths, branch.config.audio)).double().numpy()
+        together, lengths = inputs.padded([sound for _, sound in audible])
+        rows = branch.run(*inputs.batch(together, lengths, branch.config.audio))
         for (key, _), row in zip(audible, rows, strict=True):
             logits[key] = row
     return logits
@@ -183,8 +179,7 @@ class Watcher:
         """Have the network look at what waits for it."""
         if self._waiting:
             crops = np.stack([sample.crop for sample, _ in self._waiting])
-            faces = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
-            logits = self._branch.network.frames(faces).double().numpy()
+            logits = self._branch.run(inputs.pictures_of(crops))
             rows = np.array([(s.time, s.track, *s.box, s.score, mouth) for s, mouth in self._waiting])
             self._seen.append(np.concatenate([rows, logits], axis=1))
             self._waiting.clear()

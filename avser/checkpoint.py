@@ -20,39 +20,77 @@ fusion      {…}     rule and its settings (fused)
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import safetensors
-import safetensors.torch
-import torch
 
 from avser.config import Config, parse_config
 from avser.files import replacing
 from avser.labels import label_set
-from avser.models import AudioBranch, FaceBranch, build_model
 from avser.models.fusion import FusionRule, build_fusion
 from avser.types import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from avser.models import AudioBranch, FaceBranch
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 
 
+Runner = Callable[..., np.ndarray]
+"""Inputs of a branch to logits (N, C): (mel, lengths), (faces,) of single pictures, or (units, mask)."""
+
+
 @dataclass(frozen=True)
 class Branch:
-    """A trained branch with what describes it; `path` of the file it was loaded from, if it was."""
+    """A trained branch with what describes it.
 
-    network: AudioBranch | FaceBranch
+    Attributes:
+        build: gives its network, which is not built before it is asked for.
+        path: of the file it was loaded from, if it was.
+        runner: what runs the network; None for torch (see `avser.runtime`).
+    """
+
+    build: Callable[[], AudioBranch | FaceBranch]
     config: Config
     meta: dict
     path: Path | None = None
+    runner: Runner | None = None
+
+    @property
+    def network(self) -> AudioBranch | FaceBranch:
+        """The network in torch, for training and explaining.
+
+        Raises:
+            ModelError: weights and description do not fit.
+        """
+        return self.build()
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.meta["labels"])
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """Logits (N, C) float64 of what the branch takes, see `Runner`."""
+        return (self.runner or self.run_by_torch)(*inputs).astype(np.float64)
+
+    def run_by_torch(self, *inputs: np.ndarray) -> np.ndarray:
+        """Logits (N, C) by the network."""
+        import torch
+
+        network = self.network.frames if self.config.signal == "crops" else self.network
+        with torch.inference_mode():
+            return network(*map(torch.from_numpy, inputs)).numpy()
 
 
 @dataclass(frozen=True)
@@ -106,6 +144,8 @@ def _halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
+    import safetensors.torch
+
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
@@ -149,7 +189,7 @@ def read_header(path: Path) -> dict:
         ModelError: the file is damaged, is no avser model, or comes from a newer avser.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("avser")
     except OSError as error:
         raise ModelError(f"{path}: cannot be opened ({error.strerror or error})") from None
@@ -174,31 +214,57 @@ _UNFIT += (AttributeError, KeyError, TypeError, ValueError, RuntimeError)  # of 
 
 
 def load(name: str | Path) -> Checkpoint:
-    """Load a model by name or path.
+    """Load a model by name or path, its networks included.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged or foreign.
+    """
+    model = describe(name)
+    for branch in model.branches.values():
+        branch.build()
+    return model
+
+
+def describe(name: str | Path) -> Checkpoint:
+    """A model by name or path, without its networks: they are built when they are asked for, and need torch.
 
     Raises:
         ModelError: there is no such model, or its file is damaged or foreign.
     """
     path = find_model(name)
     header = read_header(path)
-    try:
-        tensors = safetensors.torch.load_file(path)
+    with _fitting(path):
         if header["kind"] != "fused":
-            return Checkpoint(path, header, {header["kind"]: _branch(header, tensors, path)}, None)
-        branches = {
-            key: _branch(meta, {k[len(key) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{key}.")}, path)
-            for key, meta in header["branches"].items()
-        }
+            return Checkpoint(path, header, {header["kind"]: _branch(header, path)}, None)
+        branches = {key: _branch(meta, path, f"{key}.") for key, meta in header["branches"].items()}
         return Checkpoint(path, header, branches, build_fusion(header["fusion"]))
+
+
+def _branch(meta: dict, path: Path, prefix: str = "") -> Branch:
+    """A branch whose tensors have names that begin with `prefix`."""
+    config = parse_config(meta["config"], str(path))
+    if tuple(meta["labels"]) != label_set(config.labels):
+        raise ValueError(f"its labels are not those of {config.labels}")
+
+    @functools.cache
+    def build() -> AudioBranch | FaceBranch:
+        from avser.models import build_model
+
+        with _fitting(path):
+            network = build_model(config)
+            with safetensors.safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no mapping)
+                network.load_state_dict({name[len(prefix) :]: file.get_tensor(name) for name in names})
+            return network.eval()
+
+    return Branch(build, config, meta, path)
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Whatever does not fit in a file is one sentence."""
+    try:
+        yield
     except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path}: weights and description do not fit ({reason}); copy the file again") from None
-
-
-def _branch(meta: dict, tensors: dict[str, torch.Tensor], path: Path) -> Branch:
-    config = parse_config(meta["config"], str(path))
-    network = build_model(config)
-    if tuple(meta["labels"]) != label_set(config.labels):
-        raise ValueError(f"its labels are not those of {config.labels}")
-    network.load_state_dict(tensors)
-    return Branch(network.eval(), config, meta, path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from avser import evidence
 from avser.checkpoint import Checkpoint
 from avser.labels import category
 from avser.models.fusion import Calibration, FusionRule, Mean
+from avser.models.pooling import expressive_of, pool_frames
 from avser.results import Prediction
 
 
@@ -34,13 +34,13 @@ class Decider:
 
     def pool(self, logits: np.ndarray) -> np.ndarray:
         """Logits of frames (N, C) to those of the window (C,)."""
-        stacked = torch.from_numpy(logits)[None]
-        mask = torch.ones(stacked.shape[:2], dtype=torch.bool)
-        return self._checkpoint.branches["face"].network.pool(stacked, mask)[0].numpy()
+        branch = self._checkpoint.branches["face"]
+        mask = np.ones((1, len(logits)), bool)
+        return pool_frames(logits[None], mask, branch.config.network.pool, expressive_of(branch.labels))[0]
 
     def calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
         """A branch's logits (..., C') as log-probabilities over the model's labels (..., C)."""
-        return self.fusion.calibrate({name: torch.from_numpy(logits)})[name].numpy()
+        return self.fusion.calibrate({name: logits})[name]
 
     def decide(
         self,
@@ -64,10 +64,10 @@ class Decider:
             return Prediction(start, end, person, None, None, reason=reason, **facts)
         names = self.fusion.branches
         absent = np.full(len(self.labels), np.nan)
-        logs = torch.from_numpy(np.stack([said.get(name, absent) for name in names]))[None]  # (1, K, C)
-        present = torch.tensor([[name in said for name in names]])
+        logs = np.stack([said.get(name, absent) for name in names])[None]  # (1, K, C)
+        present = np.array([[name in said for name in names]])
         known = evidence.stack([known or {}])
-        probs = self.fusion(logs, present, known)[0].exp().numpy()
+        probs = np.exp(self.fusion(logs, present, known)[0])
         weights = self.fusion.weights(present, logs, known)[0].tolist()
         label = self.labels[int(probs.argmax())]
         return Prediction(

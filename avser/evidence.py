@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from avser import features
-from avser.models.fusion import CUES, Evidence
+from avser.metrics import log_softmax
+from avser.models.fusion import CUES
 from avser.signals import AudioInput
 
 FRAME = 0.02
@@ -91,8 +91,8 @@ def voice_features(samples: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     sound = features.prepare(samples, params)
     if sound is None:
         return {"audio_features": np.full(2 * BANDS, np.nan)}
-    mel = features.log_mel(torch.from_numpy(sound)[None], params)[0, 0].double()  # (M, T)
-    return {"audio_features": torch.cat([mel.mean(1), mel.std(1, correction=0)]).numpy()}
+    mel = features.log_mel(sound[None], params)[0, 0].astype(np.float64)  # (M, T)
+    return {"audio_features": np.concatenate([mel.mean(1), mel.std(1)])}
 
 
 def face_features(logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -103,8 +103,8 @@ def face_features(logits: np.ndarray) -> dict[str, np.ndarray]:
     """
     if not len(logits):
         return {"face_features": np.full(3 * logits.shape[1], np.nan)}
-    logs = torch.from_numpy(np.asarray(logits, np.float64)).log_softmax(-1)
-    return {"face_features": torch.cat([logs.mean(0), logs.std(0, correction=0), logs.amax(0)]).numpy()}
+    logs = log_softmax(logits)
+    return {"face_features": np.concatenate([logs.mean(0), logs.std(0), logs.max(0)])}
 
 
 def of_voice(samples: np.ndarray, rate: int) -> dict[str, float | np.ndarray]:
@@ -117,17 +117,17 @@ def of_face(looked: int, boxes: np.ndarray, scores: np.ndarray, logits: np.ndarr
     return face_cues(looked, boxes, scores) | face_features(logits)
 
 
-def stack(windows: Sequence[Mapping[str, float | np.ndarray]]) -> Evidence:
+def stack(windows: Sequence[Mapping[str, float | np.ndarray]]) -> dict[str, np.ndarray]:
     """What is known of windows as a fusion rule takes it: (B,) or (B, D) by name, NaN where it is not known.
 
     >>> {name: values.tolist() for name, values in stack([{"snr": 3.0}, {}]).items()}
     {'snr': [3.0, nan]}
     """
-    found: dict[str, torch.Tensor] = {}
+    found: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(name for window in windows for name in window):
         sample = np.asarray(next(window[name] for window in windows if name in window), np.float64)
         absent = np.full(sample.shape, np.nan)
-        found[name] = torch.from_numpy(np.stack([np.asarray(w.get(name, absent), np.float64) for w in windows]))
+        found[name] = np.stack([np.asarray(w.get(name, absent), np.float64) for w in windows])
     return found
 
 
@@ -135,9 +135,9 @@ def average(windows: Iterable[Mapping[str, float | np.ndarray]]) -> dict[str, fl
     """What is known of a file as a whole: the mean over its windows, of those that know it."""
     means: dict[str, float | np.ndarray] = {}
     for name, values in stack(list(windows)).items():
-        known = values.isfinite().reshape(len(values), -1).all(1)
+        known = np.isfinite(values).reshape(len(values), -1).all(1)
         mean = values[known].mean(0) if known.any() else values[0]
-        means[name] = float(mean) if mean.ndim == 0 else mean.numpy()
+        means[name] = float(mean) if mean.ndim == 0 else mean
     return means
 
 

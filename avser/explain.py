@@ -13,7 +13,6 @@ import torch
 from avser import datasets, faces, features, inputs, media
 from avser.branches import BATCH, LOOK_HEIGHT
 from avser.checkpoint import Branch
-from avser.config import AudioInput
 from avser.faces.tracking import FaceFollower
 from avser.gradcam import grad_cam, resized
 from avser.labels import ALIASES, place
@@ -21,6 +20,7 @@ from avser.models.face import FaceBackbone
 from avser.options import Options
 from avser.recognizer import Recognizer
 from avser.results import Prediction
+from avser.signals import AudioInput
 from avser.training import data
 from avser.types import Clip, ConfigError, DataError
 

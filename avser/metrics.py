@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from avser import arrays
 from avser.types import DataError
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-probabilities of logits, over the last axis."""
-    logits = np.asarray(logits, np.float64)
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return arrays.log_softmax(np.asarray(logits, np.float64))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

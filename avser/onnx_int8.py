@@ -19,7 +19,7 @@ import torch
 from avser import checkpoint, datasets
 from avser.checkpoint import Checkpoint
 from avser.labels import place
-from avser.onnx import export
+from avser.onnx import export, need
 from avser.onnx.graphs import PARTS
 from avser.training import data
 from avser.types import Clip, ConfigError, DataError, ModelError
@@ -65,7 +65,7 @@ def export_file(
         return
     if part in ("pool", "fusion"):
         raise ModelError(f"the part {part!r} of a model has no convolutions that int8 would make faster")
-    export.need("onnx", "onnxscript", "onnxruntime")
+    need("onnx", "onnxscript", "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
         export.export(model, part, plain)

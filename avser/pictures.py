@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from avser.config import AudioInput
 from avser.features import log_mel
+from avser.signals import AudioInput
 
 RANGE_DB = 80.0
 """What lies further below the loudest point is black."""
@@ -23,13 +22,23 @@ def spectrogram_picture(samples: np.ndarray, params: AudioInput) -> np.ndarray:
         to the size of the picture, which averages decibels; black is 80 dB below that.
     """
     plain = params.model_copy(update={"mean": 0.0, "std": 1.0})
-    mel = log_mel(torch.from_numpy(samples)[None], plain)  # (1, 1, M, T), natural logarithm
-    decibels = mel * (10 if params.power == 2 else 20) / np.log(10)
-    picture = ((decibels - decibels.max()) / RANGE_DB + 1).clamp(0, 1).flip(2)
-    side = (params.picture, params.picture)
-    picture = torch.nn.functional.interpolate(picture, side, mode="bilinear", antialias=True)[0, 0]
-    grey = (picture * 255).round().byte().numpy()
+    mel = log_mel(samples[None], plain)[0, 0]  # (M, T), natural logarithm
+    decibels = mel * ((10 if params.power == 2 else 20) / np.log(10))
+    picture = ((decibels - decibels.max()) / RANGE_DB + 1).clip(0, 1)[::-1]
+    rows, columns = (_averages(size, params.picture) for size in picture.shape)
+    grey = (rows @ picture @ columns.T * 255).round().astype(np.uint8)
     return VIRIDIS[grey] if params.colours == "viridis" else np.repeat(grey[..., None], 3, axis=2)
+
+
+def _averages(size: int, wanted: int) -> np.ndarray:
+    """Weights (W, S) that bring S points to W, straight between points, or triangles where there are more of them.
+
+    As torch's interpolation `bilinear` with `antialias`.
+    """
+    step = size / wanted
+    apart = (np.arange(wanted)[:, None] + 0.5) * step - (np.arange(size) + 0.5)
+    weight = (1 - np.abs(apart) / max(step, 1)).clip(0)
+    return weight / weight.sum(1, keepdims=True)
 
 
 def _viridis() -> np.ndarray:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from avser import checkpoint, media, timeline
+from avser import runtime as engines
 from avser.branches import Faces, Progress, Voice, listen, look
 from avser.checkpoint import Checkpoint
 from avser.deciding import Decider
@@ -19,25 +18,32 @@ from avser.types import MediaInfo, ModelError
 from avser.windows import window_grid
 
 
-def load_model(name: str | Path = "av-base") -> Recognizer:
+def load_model(name: str | Path = "av-base", runtime: str = "auto", threads: int | None = None) -> Recognizer:
     """A recognizer with the weights of a shipped model (by name) or of a model file (by path).
 
+    Args:
+        runtime: what runs its networks: torch, onnx (ONNX Runtime), or auto, the faster of those that are ready
+            (see `avser.runtime`).
+        threads: of the processor that the networks may use; None for all.
+
     Raises:
-        ModelError: there is no such model, or its file is damaged or foreign.
+        ModelError: there is no such model, its file is damaged or foreign, or does not go into ONNX.
+        ConfigError: the runtime is unknown.
+        MissingExtraError: a package that the runtime needs is not installed.
     """
-    return Recognizer(checkpoint.load(name))
+    return Recognizer(checkpoint.describe(name), runtime, threads)
 
 
 class Recognizer:
-    """Predicts expressed emotions with one loaded model.
+    """Predicts expressed emotions with one loaded model; arguments and errors are as for `load_model`.
 
     Attributes:
         name, version: of the model.
         labels: the emotions, in the order of every distribution.
     """
 
-    def __init__(self, model: Checkpoint) -> None:
-        self.checkpoint = model
+    def __init__(self, model: Checkpoint, runtime: str = "auto", threads: int | None = None) -> None:
+        self.checkpoint = model = engines.ready(model, runtime, threads)
         self.name: str = model.meta.get("name", model.path.stem)
         self.version: str = model.meta.get("version", "")
         self.decider = Decider(model)
@@ -131,9 +137,8 @@ class Recognizer:
         self, path: Path, info: MediaInfo, options: Options, report: Progress
     ) -> tuple[Faces | None, Voice | None]:
         branches, modality = self.checkpoint.branches, options.modality
-        with torch.inference_mode():
-            faces = look(branches["face"], path, info, options, report) if modality != "audio" else None
-            if modality == "face":
-                return faces, None
-            seen = faces.end if faces else 0.0
-            return faces, listen(branches["audio"], path, info, options, seen, report, self.decider.needs)
+        faces = look(branches["face"], path, info, options, report) if modality != "audio" else None
+        if modality == "face":
+            return faces, None
+        seen = faces.end if faces else 0.0
+        return faces, listen(branches["audio"], path, info, options, seen, report, self.decider.needs)

@@ -1,25 +1,28 @@
-"""Engines that run the networks: torch, or ONNX Runtime on graphs that the networks were exported to once.
+"""Engines that run the networks: ONNX Runtime on graphs that the networks were exported to once, or torch.
 
-A graph lies in the cache under the digest of the model's file, or beside that file as `NAME.BRANCH.onnx` if it was
-made from that very one. On one core ONNX Runtime takes about two thirds of the time of torch for a voice, and half
-of it for a few faces, but an export takes as long as minutes of video do. So `auto` takes ONNX Runtime where it is
-installed and the graph is there, and `onnx` makes the graph where it is not.
+A graph lies beside the model's file as `NAME.BRANCH.onnx`, or in the cache under the digest of that file; it
+counts only if it was made from that very file. On one core ONNX Runtime takes about two thirds of torch's time for
+a voice, half of it for a few faces, and loading torch takes as long as all else on a short clip. But an export
+takes as long as minutes of video do: so `auto` takes ONNX Runtime where it is installed and the graph is there,
+and `onnx` makes the graph where it is not.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from avser.caching import cache_folder, file_digest
-from avser.checkpoint import Branch
-from avser.onnx import export
-from avser.onnx.graphs import branch_graph
+from avser.checkpoint import Branch, Checkpoint, Runner
+from avser.onnx import KEY, need
 from avser.types import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -32,87 +35,101 @@ AT_ONCE = {"audio": 2, "face": 8}
 NAMES = {"sound": ("mel", "lengths"), "crops": ("faces",), "action_units": ("units", "mask")}
 """Inputs of a branch's graph, by `Config.signal`."""
 
-Runner = Callable[..., torch.Tensor]
-"""Inputs of a branch to logits (B, C): (mel, lengths), (faces,) of single pictures, or (units, mask)."""
 
-
-def branch_runner(branch: Branch, runtime: str = "auto") -> Runner:
-    """What runs a branch in prediction.
+def ready(model: Checkpoint, runtime: str = "auto", threads: int | None = None) -> Checkpoint:
+    """A model whose branches run by an engine.
 
     Args:
         runtime: name in `RUNTIMES`.
+        threads: of the processor that an engine may use; None for all. It holds for torch in the whole process.
 
     Raises:
         ConfigError: the runtime is unknown.
         MissingExtraError: a package that the runtime needs is not installed.
-        ModelError: the network does not go into ONNX, or was not loaded from a file.
+        ModelError: the network does not go into ONNX, or the model was not loaded from a file.
     """
+    branches = {
+        name: dataclasses.replace(branch, runner=branch_runner(branch, runtime, threads))
+        for name, branch in model.branches.items()
+    }
+    return dataclasses.replace(model, branches=branches)
+
+
+def branch_runner(branch: Branch, runtime: str = "auto", threads: int | None = None) -> Runner:
+    """What runs one branch; arguments and errors as for `ready`."""
     if runtime not in RUNTIMES:
         raise ConfigError(f"unknown runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
-    return RUNTIMES[runtime](branch)
+    return RUNTIMES[runtime](branch, threads)
 
 
-def _torch(branch: Branch) -> Runner:
-    return branch.network.frames if branch.config.signal == "crops" else branch.network
+def _torch(branch: Branch, threads: int | None) -> Runner:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    branch.build()  # what is wrong with the file is said now
+    return branch.run_by_torch
 
 
-def _onnx(branch: Branch) -> Runner:
-    export.need("onnxruntime")
+def _onnx(branch: Branch, threads: int | None) -> Runner:
+    need("onnxruntime")
     if branch.path is None:
         raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
-    return _on_session(branch, _find(branch) or _make(branch))
+    return _on_session(branch, _find(branch, threads) or _make(branch, threads))
 
 
-def _auto(branch: Branch) -> Runner:
+def _auto(branch: Branch, threads: int | None) -> Runner:
     if branch.path is None or importlib.util.find_spec("onnxruntime") is None:
-        return _torch(branch)
-    session = _find(branch)
-    return _torch(branch) if session is None else _on_session(branch, session)
+        return _torch(branch, threads)
+    session = _find(branch, threads)
+    return _torch(branch, threads) if session is None else _on_session(branch, session)
 
 
 def _on_session(branch: Branch, session: onnxruntime.InferenceSession) -> Runner:
     wanted = {given.name for given in session.get_inputs()}  # an input that a network does not look at may be gone
     names, most = NAMES[branch.config.signal], AT_ONCE[branch.config.branch]
 
-    def run(*given: torch.Tensor) -> torch.Tensor:
-        rows = []
-        for some in zip(*(x.split(most) for x in given), strict=True):
-            feed = {name: x.numpy() for name, x in zip(names, some, strict=True) if name in wanted}
-            rows.append(torch.from_numpy(session.run(None, feed)[0]))
-        return torch.cat(rows)
+    def run(*given: np.ndarray) -> np.ndarray:
+        feed = {name: x for name, x in zip(names, given, strict=True) if name in wanted}
+        rows = [
+            session.run(None, {name: x[first : first + most] for name, x in feed.items()})[0]
+            for first in range(0, len(given[0]), most)
+        ]
+        return np.concatenate(rows)
 
     return run
 
 
-def _find(branch: Branch) -> onnxruntime.InferenceSession | None:
+def _find(branch: Branch, threads: int | None) -> onnxruntime.InferenceSession | None:
     """ONNX Runtime on the graph of a branch, if there is one that was made from the same file."""
     digest = file_digest(branch.path).hexdigest()
     beside = branch.path.with_name(f"{branch.path.stem}.{branch.config.branch}.onnx")
-    sessions = (_open(path) for path in (beside, _kept(branch, digest)))
+    sessions = (_open(path, threads) for path in (beside, _kept(branch, digest)))
     return next((session for session in sessions if session is not None and _digest_of(session) == digest), None)
 
 
-def _make(branch: Branch) -> onnxruntime.InferenceSession:
+def _make(branch: Branch, threads: int | None) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the graph of a branch, which is exported to the cache."""
-    digest = file_digest(branch.path).hexdigest()
-    meta = {"digest": digest, "part": branch.config.branch, "labels": list(branch.labels)}
-    export.write_graph(_kept(branch, digest), branch_graph(branch), meta, str(branch.path))
-    return _open(_kept(branch, digest))
+    from avser.onnx import export
+
+    path = _kept(branch, file_digest(branch.path).hexdigest())
+    export.export_branch(branch, path)
+    return _open(path, threads)
 
 
 def _kept(branch: Branch, digest: str) -> Path:
     return cache_folder() / "onnx" / f"{digest}-{branch.config.branch}-{VERSION}.onnx"
 
 
-def _open(path: Path) -> onnxruntime.InferenceSession | None:
-    """A session on a graph, with as many threads as torch has; None where there is none, or a damaged one."""
+def _open(path: Path, threads: int | None) -> onnxruntime.InferenceSession | None:
+    """A session on a graph; None where there is none, or a damaged one."""
+    if not path.is_file():
+        return None
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-    if not path.is_file():
-        return None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads or _cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     try:
@@ -121,13 +138,20 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
         return None
 
 
+def _cores() -> int:
+    """Processors that may be used, as torch counts them."""
+    with contextlib.suppress(KeyError, ValueError):
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _digest_of(session: onnxruntime.InferenceSession) -> str | None:
     """Digest of the model's file that a graph was made from."""
     try:
-        return json.loads(session.get_modelmeta().custom_metadata_map[export.KEY])["digest"]
+        return json.loads(session.get_modelmeta().custom_metadata_map[KEY])["digest"]
     except (KeyError, ValueError, TypeError):
         return None
 
 
-RUNTIMES: dict[str, Callable[[Branch], Runner]] = {"torch": _torch, "onnx": _onnx, "auto": _auto}
+RUNTIMES: dict[str, Callable[[Branch, int | None], Runner]] = {"torch": _torch, "onnx": _onnx, "auto": _auto}
 """Engines by name; `auto` is the faster of those that are ready."""

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import copy
-import functools
-import importlib.util
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch.nn import functional
 
-from avser.types import AudioTrack, ModelError
+from avser.silero import CHUNK, CONTEXT, RATE, State, load_network
+from avser.types import AudioTrack
 
-RATE = 16_000
-"""Hz that the network takes."""
-CHUNK, CONTEXT = 512, 64
-"""Samples that get one probability, and those before them that the network sees too."""
 CHUNKS = 512
 """Chunks that go through the network at once."""
 
@@ -59,7 +49,7 @@ class SpeechFinder:
     """
 
     def __init__(self, rate: int = RATE) -> None:
-        self._network = _network()
+        self._network = load_network()
         self._rate = rate
         self._start: float | None = None  # of the sound, s
         self._heard = 0  # samples so far
@@ -67,7 +57,7 @@ class SpeechFinder:
         self._taken = 0  # samples at RATE so far
         self._last = 0.0  # last sample so far, at `rate`
         self._context = np.zeros(CONTEXT, np.float32)
-        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._state: State | None = None
         self._chunks = 0  # chunks so far
         self._begin: int | None = None  # chunk with which speech began
         self._quiet: int | None = None  # chunk with which it may have ended
@@ -115,13 +105,12 @@ class SpeechFinder:
         first = self._heard - len(known)
         return np.interp(places * self._rate / RATE, np.arange(first, self._heard), known).astype(np.float32)
 
-    @torch.inference_mode()
     def _listen(self, samples: np.ndarray) -> None:
         """Take whole chunks."""
         chunks = samples.reshape(-1, CHUNK)
         before = np.concatenate([self._context[None], chunks[:-1, -CONTEXT:]])
         self._context = chunks[-1, -CONTEXT:].copy()
-        seen = torch.from_numpy(np.concatenate([before, chunks], axis=1))  # (N, CONTEXT + CHUNK)
+        seen = np.concatenate([before, chunks], axis=1)  # (N, CONTEXT + CHUNK)
         probs, self._state = self._network(seen, self._state)
         for prob in probs.tolist():
             self._step(prob)
@@ -156,51 +145,6 @@ def _padded(chunks: list[tuple[int, int]], start: float, end: float) -> tuple[tu
             spans[-1] = (spans[-1][0], begin)
         spans.append((begin, min(start + last * CHUNK / RATE + PAD, end)))
     return tuple(spans)
-
-
-class _Silero(torch.nn.Module):
-    """Silero VAD at 16 kHz: magnitudes of a Fourier transform, four convolutions, one LSTM."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stft_conv = torch.nn.Conv1d(1, 258, 256, stride=128, bias=False)
-        self.conv1 = torch.nn.Conv1d(129, 128, 3, padding=1)
-        self.conv2 = torch.nn.Conv1d(128, 64, 3, stride=2, padding=1)
-        self.conv3 = torch.nn.Conv1d(64, 64, 3, stride=2, padding=1)
-        self.conv4 = torch.nn.Conv1d(64, 128, 3, padding=1)
-        self.lstm_cell = torch.nn.LSTM(128, 128)
-        self.final_conv = torch.nn.Conv1d(128, 1, 1)
-
-    def forward(self, chunks: torch.Tensor, state=None):
-        """Probability of speech (N,) in consecutive chunks (N, CONTEXT + CHUNK), and the state after them."""
-        x = self.stft_conv(functional.pad(chunks[:, None], (0, 64), mode="reflect"))  # (N, 258, 4)
-        x = (x[:, :129].square() + x[:, 129:].square()).sqrt()
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = layer(x).relu()  # in the end (N, 128, 1)
-        x, state = self.lstm_cell(x.squeeze(-1), state)
-        return self.final_conv(x.relu()[..., None]).sigmoid().flatten(), state
-
-
-@functools.cache
-def _network() -> _Silero:
-    """The network with the weights of the package, which itself is not imported: that could load torchaudio.
-
-    Raises:
-        ModelError: there is no such package, or it does not hold these weights.
-    """
-    spec = importlib.util.find_spec("silero_vad")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("the package that finds speech is missing: install silero-vad (pip install silero-vad)")
-    path = Path(spec.submodule_search_locations[0]) / "data" / "silero_vad_16k.safetensors"
-    network = _Silero()
-    try:
-        weights = load_file(path)
-        lstm = {name: name + "_l0" for name in weights if name.startswith("lstm_cell.")}
-        network.load_state_dict({lstm.get(name, name): value for name, value in weights.items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} holds no weights that find speech ({reason}): reinstall silero-vad") from None
-    return network.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def make_config(branch: str) -> Config:
 def make_branch(branch: str) -> Branch:
     config = make_config(branch)
     meta = {"kind": branch, "config": config.model_dump(mode="json"), "labels": list(LABEL_SETS[LABELS[branch]])}
-    return Branch(build_model(config).eval(), config, meta)
+    network = build_model(config).eval()
+    return Branch(lambda: network, config, meta)
 
 
 def save_audio(path: Path, **meta) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import voice
 
 from avser import evidence
 from avser.audit.fingerprints import RATE
+from avser.metrics import log_softmax
 from avser.models.fusion import CUES, Calibration, Reliability
 
 LABELS = ("happy", "sad", "angry")
@@ -84,7 +84,7 @@ def test_features():
     logits = np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
     seen = evidence.face_features(logits)["face_features"]
     assert seen.shape == (9,)
-    np.testing.assert_allclose(seen[6:], torch.from_numpy(logits).log_softmax(-1).amax(0).numpy())
+    np.testing.assert_allclose(seen[6:], log_softmax(logits).max(0))
     np.testing.assert_allclose(seen, evidence.face_features(logits + 5.0)["face_features"])
     assert np.isnan(evidence.face_features(np.zeros((0, 3)))["face_features"]).all()
 
@@ -101,6 +101,6 @@ def test_a_face_that_is_hardly_seen_weighs_less():
     rule = Reliability(LABELS, {name: Calibration(LABELS) for name in ("audio", "face")})
     boxes = np.tile(np.float32([0, 0, 60, 60]), (10, 1))
     rows = [evidence.face_cues(looked, boxes, np.full(10, 0.9)) | {"snr": 15.0} for looked in (10, 20, 100)]
-    weights = rule.weights(torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 2, 3), evidence.stack(rows))[:, 1]
+    weights = rule.weights(np.ones((3, 2), bool), np.zeros((3, 2, 3)), evidence.stack(rows))[:, 1]
     assert weights.tolist() == sorted(weights.tolist(), reverse=True)
     assert weights[2] < weights[0] / 3

@@ -163,7 +163,8 @@ def voices(fused: Recognizer, *networks: dict) -> Recognizer:
     }
     config = parse_config(values, "test")
     torch.manual_seed(0)
-    branch = checkpoint.Branch(build_model(config).eval(), config, old.meta)
+    network = build_model(config).eval()
+    branch = checkpoint.Branch(lambda: network, config, old.meta)
     branches = {**fused.checkpoint.branches, "audio": branch}
     return Recognizer(dataclasses.replace(fused.checkpoint, branches=branches))
 

@@ -79,6 +79,26 @@ def logs_of(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64).log()
 
 
+def test_arrays_and_tensors_give_the_same():
+    """numpy predicts and measures, torch fits."""
+    rng = np.random.default_rng(0)
+    given = {name: rng.normal(size=(6, 3)) for name in PLAIN}
+    present = np.array([[True, True], [True, False], [False, True], [False, False], [True, True], [True, True]])
+    cues = {"snr": np.array([3.0, 5.0, np.nan, 0.0, -9.0, 50.0]), "face_share": rng.uniform(size=6)}
+    by_torch = [{name: torch.from_numpy(x) for name, x in values.items()} for values in (given, cues)]
+    calibrations = {name: Calibration(LABELS, 1.3, 0.5, (-1.0, -0.5, -2.0)) for name in PLAIN}
+    for name in FUSION_RULES:
+        rule = rule_of(name, calibrations=calibrations)
+        ours, theirs = (list(rule.calibrate(values).values()) for values in (given, by_torch[0]))
+        logs, tensors = np.stack(ours, 1), torch.stack(theirs, 1)
+        fused, shares = rule(logs, present, cues), rule.weights(present, logs, cues)
+        assert isinstance(fused, np.ndarray)
+        flags = torch.from_numpy(present)
+        np.testing.assert_allclose(fused, rule(tensors, flags, by_torch[1]).numpy(), atol=1e-12)
+        np.testing.assert_allclose(shares, rule.weights(flags, tensors, by_torch[1]).numpy(), atol=1e-12)
+        np.testing.assert_allclose(rule(logs, present), rule(tensors, flags).numpy(), atol=1e-12)
+
+
 # Closed forms
 
 

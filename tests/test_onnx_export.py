@@ -20,7 +20,7 @@ from avser.labels import LABEL_SETS
 from avser.models import BACKBONES, build_model
 from avser.models.fusion import FUSION_RULES, Calibration
 from avser.models.torchvision_faces import TORCHVISION_BACKBONES
-from avser.onnx import export
+from avser.onnx import export, need
 from avser.onnx import graphs as onnx_graphs
 from avser.types import DataError, MissingExtraError, ModelError
 
@@ -322,7 +322,7 @@ def test_a_missing_package_names_the_extra(avser_command, small_models, monkeypa
     done = avser_command("export", small_models.face, "-o", tmp_path / "x.onnx")
     assert done.complaint == f"avser: this needs {package}, which is not installed: pip install 'avser[onnx]'"
     with pytest.raises(MissingExtraError):
-        export.need(package)
+        need(package)
 
 
 def test_a_network_that_onnx_does_not_know(tmp_path):

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import SAMPLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from test_layers import loaded
 
-from avser import features, media, speech
+from avser import features, media, silero, speech
 from avser.errors import ModelError
 from avser.signals import AudioInput
 from avser.speech import CHUNK, MIN_SPEECH, RATE, Envelope, EnvelopeFinder, SpeechFinder, seconds_of_speech
@@ -119,14 +121,50 @@ def test_nothing_of_the_sound_is_kept(voice):
 
 
 def test_the_package_is_not_imported():
-    assert not loaded("from avser.speech import SpeechFinder; SpeechFinder()") & {"silero_vad", "torchaudio"}
+    assert not loaded("from avser.speech import SpeechFinder; SpeechFinder()") & {
+        "silero_vad",
+        "torchaudio",
+        "torch",
+    }
+
+
+def by_torch(weights: dict[str, np.ndarray], chunks: np.ndarray) -> np.ndarray:
+    """The network once more, by the layers of torch."""
+    w = {name: torch.from_numpy(value) for name, value in weights.items()}
+    x = torch.nn.functional.pad(torch.from_numpy(chunks)[:, None], (0, 64), mode="reflect")
+    x = torch.nn.functional.conv1d(x, w["stft_conv.weight"], stride=128)
+    x = (x[:, :129].square() + x[:, 129:].square()).sqrt()
+    for number, stride in enumerate((1, 2, 2, 1), 1):
+        x = torch.nn.functional.conv1d(x, w[f"conv{number}.weight"], w[f"conv{number}.bias"], stride, 1).relu()
+    lstm = torch.nn.LSTM(128, 128)
+    lstm.load_state_dict({f"{name.split('.')[1]}_l0": w[name] for name in w if name.startswith("lstm_cell.")})
+    told = lstm(x[..., 0])[0].relu()
+    return (
+        torch.nn.functional.conv1d(told[..., None], w["final_conv.weight"], w["final_conv.bias"])
+        .sigmoid()
+        .flatten()
+    )
+
+
+def test_the_network_says_what_its_layers_say_in_torch(voice):
+    (folder,) = importlib.util.find_spec("silero_vad").submodule_search_locations
+    weights = load_file(Path(folder) / "data" / "silero_vad_16k.safetensors")
+    samples = np.pad(voice.samples, (silero.CONTEXT, 0))
+    chunks = np.lib.stride_tricks.sliding_window_view(samples, silero.CONTEXT + CHUNK)[::CHUNK].copy()
+    begin, state = silero.load_network()(chunks[:50])
+    rest, _ = silero.load_network()(chunks[50:], state)
+    with torch.inference_mode():
+        expected = by_torch(weights, chunks).numpy()
+    assert expected.max() > 0.9
+    assert expected.min() < 0.1
+    np.testing.assert_allclose(np.concatenate([begin, rest]), expected, atol=1e-4)
 
 
 @pytest.fixture
 def no_network():
-    speech._network.cache_clear()
+    silero.load_network.cache_clear()
     yield
-    speech._network.cache_clear()
+    silero.load_network.cache_clear()
 
 
 def test_missing_package(monkeypatch, no_network):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from avser import evidence, inputs, media
 from avser.branches import LOOK_HEIGHT, Voice, Watcher, hear
@@ -152,15 +151,14 @@ class Live:
     def _warm_up(self, detector: FaceDetector) -> None:
         """Load what is loaded with the first frame or sound: it takes seconds, which would cost frames."""
         branches = self.model.checkpoint.branches
-        with torch.inference_mode():
-            if self._watcher is not None:
-                detector.detect(np.zeros((64, 64, 3), np.uint8))
-                side = branches["face"].config.face.size
-                branches["face"].network.frames(torch.zeros(1, 3, side, side))
-            if self._sound is not None:
-                noise = np.random.default_rng(0).normal(0, 0.1, round(self.options.window * self._rate))
-                sound = inputs.prepare(noise.astype(np.float32), branches["audio"].config.audio)
-                hear(branches["audio"], [(0, sound)])
+        if self._watcher is not None:
+            detector.detect(np.zeros((64, 64, 3), np.uint8))
+            side = branches["face"].config.face.size
+            branches["face"].run(np.zeros((1, 3, side, side), np.float32))
+        if self._sound is not None:
+            noise = np.random.default_rng(0).normal(0, 0.1, round(self.options.window * self._rate))
+            sound = inputs.prepare(noise.astype(np.float32), branches["audio"].config.audio)
+            hear(branches["audio"], [(0, sound)])
 
     @property
     def _rate(self) -> int:
@@ -209,8 +207,7 @@ class Live:
             else:
                 frame = self._pictures.take(GLANCE)
             if frame is not None:
-                with torch.inference_mode():
-                    self._watcher.update(frame)
+                self._watcher.update(frame)
                 self._seen = frame.time
             seen = self._pictures is None or self._seen >= end or self._pictures.empty
             heard = self._sound is None or self._sound.end >= end or self._sound.over
@@ -228,16 +225,15 @@ class Live:
 
     def _moment(self, start: float, end: float, told: int, skipped: int) -> Moment:
         faces = voice = None
-        with torch.inference_mode():
-            if self._watcher is not None:
-                faces = self._watcher.faces(end)
-            if self._sound is not None:
-                voice = self._voice(start, end)
-            story = Story(self.model.decider, self.info, self.options, faces, voice)
-            predictions = tuple(story.window(start, end))
-            if self._watcher is not None:
-                # not later: the last window of a file may begin before the next one of the grid
-                self._watcher.forget(start)
+        if self._watcher is not None:
+            faces = self._watcher.faces(end)
+        if self._sound is not None:
+            voice = self._voice(start, end)
+        story = Story(self.model.decider, self.info, self.options, faces, voice)
+        predictions = tuple(story.window(start, end))
+        if self._watcher is not None:
+            # not later: the last window of a file may begin before the next one of the grid
+            self._watcher.forget(start)
         return Moment(start, end, predictions, self._clock.now() - end, self._dropped - told, skipped)
 
     def _voice(self, start: float, end: float) -> Voice:

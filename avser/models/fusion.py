@@ -7,10 +7,9 @@ fitted, on out-of-fold logits only, lies in `avser.fusion.rule_fitting`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
 from avser.labels import place
 from avser.models.fusion_learned import Head, Stacking
@@ -27,6 +26,9 @@ from avser.models.fusion_rules import (
     WeightedPerClass,
 )
 from avser.types import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "CUES",
@@ -76,7 +78,7 @@ def fit_calibration(
     for prior in (0.0, 0.25, 0.5, 0.75, 1.0):
         for temperature in np.geomspace(0.3, 4.0, 53):
             choice = Calibration(tuple(branch_labels), round(float(temperature), 4), prior, shared_prior)
-            logs = choice(torch.from_numpy(logits), shared).numpy()
+            logs = choice(logits, shared)
             loss = -float(np.average(logs[np.arange(len(targets)), targets], weights=weight))
             if best is None or loss < best[0]:
                 best = (loss, choice)
@@ -95,6 +97,8 @@ def fit_weighted(
         logs: calibrated log-probabilities of each branch on validation clips, (N, C).
         targets: (N,).
     """
+    import torch
+
     gains = fit_gains(
         torch.from_numpy(np.stack([logs[name] for name in calibrations], 1)), torch.from_numpy(targets)
     )
@@ -105,14 +109,19 @@ def fit_weighted(
 
 def fit_gains(logs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Gains (K,), none below zero, with which the sum of log-probabilities (N, K, C) has the least loss."""
+    import torch
+    from torch.nn import functional
+
     logs, roots = logs.double(), torch.full((logs.shape[1],), 0.7, dtype=torch.float64)
     # squares: a gain may well be zero, and the loss is convex in it
-    minimise([roots], lambda: nn.functional.cross_entropy(torch.einsum("k,nkc->nc", roots**2, logs), targets))
+    minimise([roots], lambda: functional.cross_entropy(torch.einsum("k,nkc->nc", roots**2, logs), targets))
     return (roots**2).detach()
 
 
 def minimise(parameters: Sequence[torch.Tensor], loss: Callable[[], torch.Tensor], steps: int = 100) -> None:
     """Move the parameters to the least loss, by L-BFGS over all clips at once."""
+    import torch
+
     for parameter in parameters:
         parameter.requires_grad_()
     optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")

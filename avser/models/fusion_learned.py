@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-import torch
+import numpy as np
 
+from avser.arrays import Array, beside, double, library, log_softmax
 from avser.models.fusion_rules import Calibration, Evidence, FusionRule, Weighted
 from avser.types import ModelError
 
@@ -31,17 +33,18 @@ class Stacking(FusionRule):
         super().__init__(labels, calibrations)
         size = len(self.labels)
         if matrices is None:
-            even = (torch.eye(size) / len(self.branches)).tolist()
+            even = np.eye(size) / len(self.branches)
             matrices = dict.fromkeys(self.branches, even)
-        self.matrices = torch.tensor([matrices[name] for name in self.branches], dtype=torch.float64)  # (K, C, C)
-        self.bias = torch.tensor([0.0] * size if bias is None else bias, dtype=torch.float64)
+        self.matrices = np.array([matrices[name] for name in self.branches], np.float64)  # (K, C, C)
+        self.bias = np.zeros(size) if bias is None else np.array(bias, np.float64)
         if self.matrices.shape != (len(self.branches), size, size) or self.bias.shape != (size,):
             raise ValueError(f"the matrices of stacking must be {size} × {size}, its bias {size} long")
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-        scores = torch.einsum("kcd,bkd->bc", self.matrices, logs) + self.bias
-        mean = logs.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
-        return torch.where(present.all(1, keepdim=True), scores, mean)
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        lib = library(logs)
+        scores = lib.einsum("kcd,bkd->bc", beside(self.matrices, logs), logs) + beside(self.bias, logs)
+        mean = logs.sum(1) / lib.clip(present.sum(1, keepdims=True), 1, None)
+        return lib.where(present.all(1, keepdims=True), scores, mean)
 
     def settings(self) -> dict:
         matrices = dict(zip(self.branches, self.matrices.tolist(), strict=True))
@@ -67,25 +70,24 @@ class Network:
         layers: Sequence[tuple[Sequence[Sequence[float]], Sequence[float]]],
     ) -> None:
         self.inputs = tuple(inputs)
-        self.centre = torch.as_tensor(centre, dtype=torch.float64)
-        self.scale = torch.as_tensor(scale, dtype=torch.float64)
-        self.layers = [tuple(torch.as_tensor(x, dtype=torch.float64) for x in layer) for layer in layers]
+        self.centre, self.scale = np.array(centre, np.float64), np.array(scale, np.float64)
+        self.layers = [(np.array(weight, np.float64), np.array(bias, np.float64)) for weight, bias in layers]
 
-    def __call__(self, logs: Mapping[str, torch.Tensor], evidence: Evidence) -> torch.Tensor:
+    def __call__(self, logs: Mapping[str, Array], evidence: Evidence) -> Array:
         """Scores (B, C) as log-probabilities; NaN in rows where an input is not known or not given."""
-        rows = next(iter(logs.values())).shape[0]
+        first = next(iter(logs.values()))
         values = gather(self.inputs, logs, evidence)
         if values is None:
-            return torch.full((rows, len(self.layers[-1][1])), torch.nan, dtype=torch.float64)
+            return library(first).full((len(first), len(self.layers[-1][1])), math.nan, dtype=first.dtype)
         if values.shape[1] != len(self.centre):
             raise ModelError(
                 f"the head was fitted on {len(self.centre)} values of {', '.join(self.inputs)}, "
                 f"but {values.shape[1]} are given: give it the same features"
             )
-        return run_layers(self.standardise(values), self.layers).log_softmax(-1)
+        return log_softmax(run_layers(self.standardise(values), self.layers))
 
-    def standardise(self, values: torch.Tensor) -> torch.Tensor:
-        return ((values - self.centre) / self.scale).clamp(-4, 4)
+    def standardise(self, values: Array) -> Array:
+        return library(values).clip((values - beside(self.centre, values)) / beside(self.scale, values), -4, 4)
 
     def settings(self) -> dict:
         return {
@@ -96,17 +98,19 @@ class Network:
         }
 
 
-def gather(inputs: Sequence[str], logs: Mapping[str, torch.Tensor], evidence: Evidence) -> torch.Tensor | None:
+def gather(inputs: Sequence[str], logs: Mapping[str, Array], evidence: Evidence) -> Array | None:
     """The inputs of a network side by side, (B, D); None where one is not given."""
     if any(name not in logs and name not in evidence for name in inputs):
         return None
-    return torch.cat([(logs[name] if name in logs else evidence[name]).double() for name in inputs], 1)
+    columns = [double(logs[name] if name in logs else evidence[name]) for name in inputs]
+    return library(columns[0]).concatenate(columns, 1)
 
 
-def run_layers(values: torch.Tensor, layers: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def run_layers(values: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
     """Scores (B, C) of standardised inputs (B, D)."""
     for number, (weight, bias) in enumerate(layers):
-        values = (values.tanh() if number else values) @ weight.T + bias
+        values = library(values).tanh(values) if number else values
+        values = values @ beside(weight, values).T + beside(bias, values)
     return values
 
 
@@ -139,15 +143,17 @@ class Head(Weighted):
         if any(gain < 0 for gain in self.gains.values()):
             raise ValueError("the gains of a head must not be negative")
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
         without = super().combine(logs, present, evidence)
         if self.network is None:
             return without
-        said = self.network(dict(zip(self.branches, logs.unbind(1), strict=True)), evidence)  # (B, C)
-        heard = present.all(1) & said.isfinite().all(1)
-        gain = torch.tensor([self.gains[name] for name in self.branches], dtype=torch.float64)
+        lib = library(logs)
+        by_branch = {name: logs[:, column] for column, name in enumerate(self.branches)}
+        said = self.network(by_branch, evidence)  # (B, C)
+        heard = present.all(1) & lib.isfinite(said).all(1)
+        gain = beside([self.gains[name] for name in self.branches], logs)
         scores = (gain[:, None] * logs).sum(1) + self.gains["network"] * said
-        return torch.where(heard.unsqueeze(1), scores, without)
+        return lib.where(heard[:, None], scores, without)
 
     def settings(self) -> dict:
         learned = {} if self.network is None else {"gains": self.gains, "network": self.network.settings()}

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
+from avser.arrays import Array, beside, double, library
 from avser.models.fusion_rules import Calibration, Evidence, Weighted, shares_of
 
 
@@ -49,42 +48,42 @@ class Reliability(Weighted):
         if min(self.exponents.values()) < 0:
             raise ValueError("the exponents of cues must not be negative")
 
-    def weights(
-        self, present: torch.Tensor, logs: torch.Tensor | None = None, evidence: Evidence | None = None
-    ) -> torch.Tensor:
-        weight = torch.tensor([self.shares[name] for name in self.branches], dtype=torch.float64)
-        weight = weight.expand(present.shape)
+    def weights(self, present: Array, logs: Array | None = None, evidence: Evidence | None = None) -> Array:
+        lib = library(present)
+        weight = beside([self.shares[name] for name in self.branches], present)
+        weight = lib.broadcast_to(weight, present.shape)
         if logs is not None:
-            weight = weight * (self.certainty * certainty_of(logs)).exp().nan_to_num()
+            weight = weight * lib.nan_to_num(lib.exp(self.certainty * certainty_of(logs)))
         for cue, values in (evidence or {}).items():
             if cue in CUES and CUES[cue].branch in self.branches:
                 column = self.branches.index(CUES[cue].branch)
-                factor = torch.ones_like(weight)
+                factor = lib.ones_like(weight)
                 factor[:, column] = quality(cue, values) ** self.exponents[cue]
                 weight = weight * factor
         return shares_of(weight, present)
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        clip = library(logs).clip
         weight = self.weights(present, logs, evidence)  # (B, K)
-        evenness = (1 / (weight**2).sum(1).clamp(min=1e-12) - 1) / (present.sum(1) - 1).clamp(min=1)  # (B,)
+        evenness = (1 / clip((weight**2).sum(1), 1e-12, None) - 1) / clip(present.sum(1) - 1, 1, None)  # (B,)
         scale = 1 + (self.sharpness - 1) * evenness
-        return scale.unsqueeze(1) * (weight.unsqueeze(-1) * logs).sum(1)
+        return scale[:, None] * (weight[..., None] * logs).sum(1)
 
     def settings(self) -> dict:
         return {**super().settings(), "certainty": self.certainty, "exponents": self.exponents}
 
 
-def certainty_of(logs: torch.Tensor) -> torch.Tensor:
+def certainty_of(logs: Array) -> Array:
     """1 - entropy / log C of log-probabilities (..., C): 0 for all alike, 1 for a single emotion."""
-    logs = logs.double()
-    entropy = -(logs.exp() * logs).sum(-1)
+    logs = double(logs)
+    entropy = -(library(logs).exp(logs) * logs).sum(-1)
     return 1 - entropy / math.log(max(logs.shape[-1], 2))
 
 
-def quality(cue: str, values: torch.Tensor) -> torch.Tensor:
+def quality(cue: str, values: Array) -> Array:
     """A cue (B,) as quality in 0…1; what is not known gives no reason to doubt."""
-    low, high = CUES[cue].low, CUES[cue].high
-    return ((values.double() - low) / (high - low)).clamp(0, 1).nan_to_num(nan=1.0)
+    lib, low, high = library(values), CUES[cue].low, CUES[cue].high
+    return lib.nan_to_num(lib.clip((double(values) - low) / (high - low), 0, 1), nan=1.0)
 
 
 CUES: dict[str, Cue] = {

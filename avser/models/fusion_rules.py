@@ -4,6 +4,8 @@ Every rule works on calibrated log-probabilities over one shared label set: a br
 temperature, turned into log-probabilities, moved to the shared labels, and freed of its training corpus's label
 frequencies. A branch that is alone is returned as it is, so that an absent one never changes its ranking; with no
 branch present the outcome is NaN, which callers report as an abstention.
+
+A rule takes numpy's arrays, or torch's tensors where gradients go through it, and gives back the like.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+import numpy as np
 
+from avser.arrays import Array, beside, double, library, log_softmax, logsumexp
 from avser.labels import place
 from avser.types import ModelError
 
-Evidence = Mapping[str, torch.Tensor]
+Evidence = Mapping[str, Array]
 """What is known besides the logits: cues (B,) by the names of `CUES`; `audio_features`, `face_features` (B, D).
 
 NaN where nobody knows. All of it is optional.
@@ -43,64 +45,63 @@ class Calibration:
     prior: float = 0.0
     log_prior: tuple[float, ...] = ()
 
-    def __call__(self, logits: torch.Tensor, shared: Sequence[str]) -> torch.Tensor:
+    def __call__(self, logits: Array, shared: Sequence[str]) -> Array:
         """Logits (B, C') of the branch to log-probabilities (B, C) over the shared labels."""
-        logs = (logits.double() / self.temperature).log_softmax(-1)
+        logs = log_softmax(double(logits) / self.temperature)
         columns = []
         for target, name in enumerate(shared):
             sources = [i for i, label in enumerate(self.labels) if place(label, shared) == target]
             if not sources:
                 raise ModelError(f"a branch without the emotion {name!r} cannot be fused over {', '.join(shared)}")
-            columns.append(logs[..., sources].logsumexp(-1))
-        logs = torch.stack(columns, -1)
+            columns.append(logsumexp(logs[..., sources]))
+        logs = library(logs).stack(columns, -1)
         if self.prior:
-            logs = logs - self.prior * logs.new_tensor(self.log_prior)
-        return logs.log_softmax(-1)
+            logs = logs - self.prior * beside(self.log_prior, logs)
+        return log_softmax(logs)
 
 
-class FusionRule(nn.Module, abc.ABC):
+class FusionRule(abc.ABC):
     """Base of the rules. `branches` and `labels` fix the order of modalities and emotions."""
 
     name: str
 
     def __init__(self, labels: Sequence[str], calibrations: Mapping[str, Calibration]) -> None:
-        super().__init__()
         self.labels = tuple(labels)
         self.branches = tuple(calibrations)
         self.calibrations = dict(calibrations)
 
-    def calibrate(self, logits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def calibrate(self, logits: Mapping[str, Array]) -> dict[str, Array]:
         """Each branch's own logits as log-probabilities over the shared labels, (B, C) each."""
         return {name: self.calibrations[name](logits[name], self.labels) for name in logits}
 
-    def forward(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence | None = None) -> torch.Tensor:
+    def __call__(self, logs: Array, present: Array, evidence: Evidence | None = None) -> Array:
         """Calibrated log-probabilities (B, K, C) and flags (B, K) to fused log-probabilities (B, C).
 
         One branch alone comes back as it is, and rows without any are NaN.
         """
+        lib = library(logs)
         # An absent branch may hold anything, NaN included: it is dropped, not multiplied by zero.
-        logs = torch.where(present.unsqueeze(-1), logs.double(), torch.zeros((), dtype=torch.float64))
-        logs = logs.clamp(min=-1e6)  # a probability of nought times a weight of nought is no number
-        fused = self.combine(logs, present, evidence or {})
-        fused = torch.where(present.sum(1, keepdim=True) > 1, fused, logs.sum(1)).log_softmax(-1)
-        return torch.where(present.any(1, keepdim=True), fused, torch.nan)
+        logs = lib.where(present[..., None], double(logs), 0.0)
+        logs = lib.clip(logs, -1e6, None)  # a probability of nought times a weight of nought is no number
+        with np.errstate(divide="ignore", invalid="ignore"):  # in rows that are not looked at
+            fused = self.combine(logs, present, evidence or {})
+        fused = log_softmax(lib.where(present.sum(1, keepdims=True) > 1, fused, logs.sum(1)))
+        return lib.where(present.any(1, keepdims=True), fused, math.nan)
 
     @abc.abstractmethod
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
         """Scores (B, C) of rows where more than one branch is present; the others' are not looked at.
 
         Args:
             logs: (B, K, C), zero where absent. present: (B, K).
         """
 
-    def weights(
-        self, present: torch.Tensor, logs: torch.Tensor | None = None, evidence: Evidence | None = None
-    ) -> torch.Tensor:
+    def weights(self, present: Array, logs: Array | None = None, evidence: Evidence | None = None) -> Array:
         """Share of each branch (B, K), zero where absent; rows sum to one unless all are absent.
 
         Rules that weigh no branches give equal shares. Give `logs` (B, K, C) where the shares may follow them.
         """
-        return shares_of(present.double(), present)
+        return shares_of(double(present), present)
 
     def settings(self) -> dict:
         """What `build_fusion` needs to build this rule again, as plain values."""
@@ -119,14 +120,15 @@ class FusionRule(nn.Module, abc.ABC):
         }
 
 
-def shares_of(weight: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+def shares_of(weight: Array, present: Array) -> Array:
     """Weights (B, K) as shares over the present branches."""
-    weight = torch.where(present, weight.double(), 0.0)
+    lib = library(present)
+    weight = lib.where(present, weight, 0.0)
     # Where only branches of weight zero are present, they are all there is to go by.
-    weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, present.double())
-    largest = weight.amax(1, keepdim=True)
-    weight = weight / torch.where(largest > 0, largest, 1.0)  # however small they all are, their shares sum to one
-    return weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    weight = lib.where(weight.sum(1, keepdims=True) > 0, weight, double(present))
+    largest = lib.amax(weight, 1, keepdims=True)
+    weight = weight / lib.where(largest > 0, largest, 1.0)  # however small they all are, their shares sum to one
+    return weight / lib.clip(weight.sum(1, keepdims=True), 1e-12, None)
 
 
 class Weighted(FusionRule):
@@ -153,14 +155,12 @@ class Weighted(FusionRule):
             raise ValueError("fusion weights must not be negative, and one must be above zero")
         self.sharpness = float(sharpness)
 
-    def weights(
-        self, present: torch.Tensor, logs: torch.Tensor | None = None, evidence: Evidence | None = None
-    ) -> torch.Tensor:
-        share = torch.tensor([self.shares[name] for name in self.branches], dtype=torch.float64)
-        return shares_of(share.expand(present.shape), present)
+    def weights(self, present: Array, logs: Array | None = None, evidence: Evidence | None = None) -> Array:
+        share = beside([self.shares[name] for name in self.branches], present)
+        return shares_of(library(present).broadcast_to(share, present.shape), present)
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-        return self.sharpness * (self.weights(present).unsqueeze(-1) * logs).sum(1)
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        return self.sharpness * (self.weights(present)[..., None] * logs).sum(1)
 
     def settings(self) -> dict:
         return {**super().settings(), "shares": self.shares, "sharpness": self.sharpness}
@@ -199,17 +199,16 @@ class WeightedPerClass(FusionRule):
         self.shares = {
             name: {label: float(shares[name][label]) for label in self.labels} for name in self.branches
         }
-        self._table = torch.tensor([list(row.values()) for row in self.shares.values()], dtype=torch.float64)
+        self._table = np.array([list(row.values()) for row in self.shares.values()])  # (K, C)
         if self._table.min() < 0:
             raise ValueError("fusion weights must not be negative")
 
-    def weights(
-        self, present: torch.Tensor, logs: torch.Tensor | None = None, evidence: Evidence | None = None
-    ) -> torch.Tensor:
-        return shares_of(self._table.mean(1).expand(present.shape), present)
+    def weights(self, present: Array, logs: Array | None = None, evidence: Evidence | None = None) -> Array:
+        weight = beside(self._table.mean(1), present)
+        return shares_of(library(present).broadcast_to(weight, present.shape), present)
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-        return (self._table * logs).sum(1)  # (B, C)
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        return (beside(self._table, logs) * logs).sum(1)  # (B, C)
 
     def settings(self) -> dict:
         return {**super().settings(), "shares": self.shares}
@@ -223,7 +222,7 @@ class Product(FusionRule):
 
     name = "product"
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
         return logs.sum(1)
 
 
@@ -232,8 +231,9 @@ class Max(FusionRule):
 
     name = "max"
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-        return logs.masked_fill(~present.unsqueeze(-1), -math.inf).amax(1)
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        lib = library(logs)
+        return lib.amax(lib.where(present[..., None], logs, -math.inf), 1)
 
 
 class Vote(FusionRule):
@@ -245,9 +245,9 @@ class Vote(FusionRule):
 
     name = "vote"
 
-    def combine(self, logs: torch.Tensor, present: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-        known = present.unsqueeze(-1).double()
-        best = (logs == logs.amax(-1, keepdim=True)).double()
-        votes = (known * best / best.sum(-1, keepdim=True)).sum(1)
-        mean = (known * logs.exp()).sum(1) / known.sum(1).clamp(min=1)
-        return (votes + mean).log()
+    def combine(self, logs: Array, present: Array, evidence: Evidence) -> Array:
+        lib, known = library(logs), double(present)[..., None]
+        best = double(logs == lib.amax(logs, -1, keepdims=True))
+        votes = (known * best / best.sum(-1, keepdims=True)).sum(1)
+        mean = (known * lib.exp(logs)).sum(1) / lib.clip(known.sum(1), 1, None)
+        return lib.log(votes + mean)

@@ -1,4 +1,4 @@
-"""Models as ONNX files: see `onnx_graphs` for what goes in and comes out.
+"""Models as ONNX files: see `avser.onnx.graphs` for what goes in and comes out.
 
 A file's metadata holds under the key `avser` JSON with the model's header (see `checkpoint`) without its metrics:
 name, version, licence, labels, the branches in the graph with config, preprocessing and temperature, fusion; and
@@ -9,7 +9,6 @@ mind and the graph does not, and `int8`, what it was calibrated on.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import logging
@@ -21,17 +20,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from avser.caching import file_digest
-from avser.checkpoint import Checkpoint
+from avser.checkpoint import Branch, Checkpoint
 from avser.evidence import NEEDED
 from avser.files import replacing
-from avser.onnx.graphs import Graph, branches_of, graph_of
-from avser.types import AvserError, MissingExtraError, ModelError
+from avser.onnx import KEY, need
+from avser.onnx.graphs import Graph, branch_graph, branches_of, graph_of
+from avser.types import AvserError, ModelError
 
 if TYPE_CHECKING:
     import onnx
 
-KEY = "avser"
-"""Of the metadata."""
 OPSET = 18
 """Of ONNX; the first that knows how torch reduces pictures."""
 
@@ -44,6 +42,13 @@ def export(model: Checkpoint, part: str, path: Path) -> None:
         ModelError: the model has no such part, or holds what ONNX does not know.
     """
     write_graph(path, graph_of(model, part), header(model, part), str(model.path))
+
+
+def export_branch(branch: Branch, path: Path) -> None:
+    """Write a branch of a model's file as a graph for `avser.runtime`; errors as for `export`."""
+    digest = file_digest(branch.path).hexdigest()
+    meta = {"digest": digest, "part": branch.config.branch, "labels": list(branch.labels)}
+    write_graph(path, branch_graph(branch), meta, str(branch.path))
 
 
 def header(model: Checkpoint, part: str) -> dict:
@@ -150,17 +155,6 @@ def _strip(graph: onnx.GraphProto) -> None:
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         if attribute.HasField("g"):
             _strip(attribute.g)
-
-
-def need(*packages: str) -> None:
-    """Stop with one sentence where a package of the extra `onnx` is not installed.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
-    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
-        what = " and ".join(missing)
-        raise MissingExtraError(f"this needs {what}, which is not installed: pip install 'avser[onnx]'")
 
 
 @contextlib.contextmanager

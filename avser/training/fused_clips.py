@@ -168,7 +168,10 @@ def make_examples(labels: str, clips: Sequence[Clip], said: Said, known: Known) 
         present=np.array([[clip.name in said[name] for name in BRANCHES] for clip in clips]).reshape(-1, 2),
         targets=np.array([place(clip.label, shared) for clip in clips], int),
         groups=np.array(["/".join(subject_of(clip)) if clip.subject else "" for clip in clips]),
-        evidence=evidence.stack([known.get(clip.name, {}) for clip in clips]),
+        evidence={
+            name: torch.from_numpy(values)
+            for name, values in evidence.stack([known.get(clip.name, {}) for clip in clips]).items()
+        },
     )
     return examples, clips
 
