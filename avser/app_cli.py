@@ -34,7 +34,7 @@ def serve(
     """Serve a web page to try avser on, and an HTTP interface, until Ctrl-C."""
     try:
         import fastapi  # noqa: F401
-        import multipart  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
