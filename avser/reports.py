@@ -76,11 +76,17 @@ def print_published(as_markdown: bool) -> None:
     if as_markdown:
         print(published.markdown(rows), end="")
         return
-    table = Table("system", "measure", "paper", "its protocol", "people apart", "why they differ")
+    table = Table("system", "measure", "paper", "its protocol", "people apart")
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         ours = ("–" if value is None else f"{value:.3f}" for value in map(row.value, (row.same, row.disjoint)))
-        table.add_row(row.system, row.measure, f"{row.figure:.3f}", *ours, row.why)
-    Console().print(table)
+        table.add_row(row.system, row.measure, f"{row.figure:.3f}", *ours)
+        reasons.setdefault(row.why, []).append(row.system)
+    out = Console()
+    out.print(table)
+    out.print(Text("Why they differ", style="bold"))
+    for why, systems in reasons.items():
+        out.print(Text(f"{'; '.join(systems)}: {why}."), soft_wrap=True)
 
 
 def draw(folder: Path, table: LogitTable | None, title: str) -> None:
