@@ -90,10 +90,9 @@ def test_a_command_that_is_not_run_exists(words, monkeypatch):
 def check_command(words: list[str]) -> None:
     """Parse a command as the command line does, and look up the names that it gives."""
     command = typer.main.get_command(cli.app)
-    while getattr(command, "commands", None) and words:
-        if words[0] not in command.commands:
-            break
-        command, words = command.commands[words[0]], words[1:]
+    while words and (below := getattr(command, "commands", {})):
+        assert words[0] in below, f"there is no command {words[0]!r}: choose from {', '.join(below)}"
+        command, words = below[words[0]], words[1:]
     params = command.make_context(command.name, list(words)).params
     if "overrides" in params:
         load_any(find_config(params.get("config") or params["what"]), params["overrides"] or ())
