@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from avser import branches, media, speech, writers
 from avser.faces import mouths, tracking
 from avser.faces.finding import FaceFinder
+from avser.faces.pyramid import Pyramid
 from avser.faces.shots import ShotDetector
 from avser.story import Story
 
@@ -20,7 +21,7 @@ STAGES = (
     ("decode sound", media, "iter_audio"),
     ("detect", FaceFinder, "find"),
     ("shots", ShotDetector, "update"),
-    ("align", tracking, "align"),
+    ("align", Pyramid, "crop"),
     ("looks", tracking, "describe"),
     ("track", tracking.PeopleFollower, "update"),
     ("mouths", mouths.MouthMeter, "opening"),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from avser.faces import Face, align, opencv
+from avser.faces import Face, opencv
 from avser.faces.appearance import Appearance, Gallery, Look, remember
-from avser.types import Frame
+from avser.faces.pyramid import Pyramid
 
 STEADY_FRAMES, STEADY_TIME = 3, 0.3
 """A track of fewer frames, or shorter in s, is nobody new where others were seen for longer."""
@@ -45,23 +45,27 @@ class Track:
         thumbnail, clarity: the clearest picture of it, and how clear that is.
     """
 
-    def __init__(self, number: int, frame: Frame, face: Face, crop: np.ndarray, look: Look) -> None:
+    def __init__(
+        self, number: int, time: float, pictures: Pyramid, face: Face, crop: np.ndarray, look: Look
+    ) -> None:
         self.number = number
-        self.start = frame.time
+        self.start = time
         self.frames = 0
         self._looks: list[Look] = []
         self.clarity = -1.0
-        self.see(frame, face, crop, look)
+        self.see(time, pictures, face, crop, look)
 
-    def see(self, frame: Frame, face: Face, crop: np.ndarray, look: Look) -> None:
-        """Take note of the face in the next frame in which it is."""
+    def see(self, time: float, pictures: Pyramid, face: Face, crop: np.ndarray, look: Look | None = None) -> None:
+        """Take note of the face in the next frame in which it is, None for a look like the last one."""
         self.frames += 1
-        self.time, self.face, self.look = frame.time, face, look
-        remember(self._looks, look)
+        self.time, self.face = time, face
+        if look is not None:
+            self.look = look
+            remember(self._looks, look)
         clarity = face.score * _clarity(crop)
         if clarity > self.clarity:
             self.clarity = clarity
-            self.thumbnail = align(frame.image, face.left_eye, face.right_eye, THUMBNAIL)
+            self.thumbnail = pictures.crop(face, THUMBNAIL)
 
     @property
     def appearance(self) -> Appearance:

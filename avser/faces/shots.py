@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from avser.faces import opencv
+from avser.faces.pyramid import SMALLEST, Pyramid
 from avser.types import Frame
 
-WIDTH, HEIGHT = 64, 36
+WIDTH, HEIGHT = SMALLEST
 REACH = (8, 4)
 """How far the camera may move from frame to frame, in pixels across and down of the small copy."""
 
@@ -53,12 +54,16 @@ class ShotDetector:
         self._last: _View | None = None
         self._before: _View | None = None  # the frame before the last cut
 
-    def update(self, frame: Frame) -> bool:
+    def update(self, frame: Frame, pictures: Pyramid | None = None) -> bool:
         """Whether this frame is the first of a new shot.
 
         A cut that turns out to be a flash is taken off `cuts` by the first frame after the flash, which is no cut.
+
+        Args:
+            pictures: the frame's picture with its copies, if they are at hand.
         """
-        view, last, before = _view(frame), self._last, self._before
+        view = _view(frame.time, (pictures or Pyramid(frame.image)).small)
+        last, before = self._last, self._before
         self._last, self.is_flash = view, False
         if last is None or not _differs(last, view):
             return False
@@ -72,15 +77,14 @@ class ShotDetector:
         return True
 
 
-def _view(frame: Frame) -> _View:
+def _view(time: float, small: np.ndarray) -> _View:
     cv2 = opencv()
-    small = cv2.resize(frame.image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     quarters = [hsv[y : y + HEIGHT // 2, x : x + WIDTH // 2] for y in (0, HEIGHT // 2) for x in (0, WIDTH // 2)]
     counts = np.concatenate([_colours(quarter) for quarter in quarters])
     grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
     edges = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    return _View(frame.time, np.sqrt(counts / counts.sum()), edges)
+    return _View(time, np.sqrt(counts / counts.sum()), edges)
 
 
 def _colours(hsv: np.ndarray) -> np.ndarray:

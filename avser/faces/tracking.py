@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avser.faces import Face, FaceDetector, align, overlap
+from avser.faces import Face, FaceDetector, overlap
 from avser.faces.appearance import Look, describe, distances
-from avser.faces.finding import SAME, FaceFinder
+from avser.faces.finding import SAME, FaceFinder, FaceLooker
 from avser.faces.people import Followed, People, Track
+from avser.faces.pyramid import Pyramid
 from avser.faces.shots import FLASH, ShotDetector
 from avser.types import FaceTrack, Frame
 
@@ -70,7 +71,10 @@ class FaceFollower:
         self.detector = detector or FaceDetector()
         self.start_score = start_score
         self.patience = patience
+        self._looker = FaceLooker(self.detector)
         self._last: FaceSample | None = None
+        self._face: Face | None = None  # of the last sample
+        self._is_seen = False  # in the last frame
 
     def __enter__(self) -> FaceFollower:
         return self
@@ -84,16 +88,21 @@ class FaceFollower:
 
     def update(self, frame: Frame) -> FaceSample | None:
         """The followed face in the next frame, or None if it is not seen there."""
-        faces = self.detector.detect(frame.image)
-        last = self._last
-        if last is not None and frame.time - last.time <= self.patience:
+        pictures, last = Pyramid(frame.image), self._last
+        is_known = last is not None and frame.time - last.time <= self.patience
+        known = [self._face] if is_known else []
+        faces = self._looker.follow(frame.time, pictures, known if self._is_seen else [])
+        faces = faces or self._looker.look(frame.time, pictures, known)
+        if is_known:
             face, track = _same_face(faces, last.box), last.track
         else:
             face = next((f for f in faces if f.score >= self.start_score), None)  # the largest comes first
             track = 0 if last is None else last.track + 1
+        self._is_seen = face is not None
         if face is None:
             return None
-        crop = align(frame.image, face.left_eye, face.right_eye, self.size)
+        self._face = face
+        crop = pictures.crop(face, self.size)
         self._last = FaceSample(frame.time, crop, np.array(face.box, np.float32), face.score, track)
         return self._last
 
@@ -122,6 +131,7 @@ class PeopleFollower:
         self._active: list[Track] = []
         self._cut_off: list[Track] = []  # by a cut that may turn out to be a flash
         self._count = 0
+        self._time = -math.inf  # of the last frame
         self._people = People()
 
     @property
@@ -131,28 +141,44 @@ class PeopleFollower:
 
     def update(self, frame: Frame) -> list[FaceSample]:
         """All followed faces in the next frame, in order of their tracks."""
-        is_cut = self._mind_the_shot(frame)
+        pictures = Pyramid(frame.image)
+        is_cut = self._mind_the_shot(frame, pictures)
         lost = [track for track in self._active if frame.time - track.time > PATIENCE]
         self._active = [track for track in self._active if track not in lost]
         self._people.settle(lost)
-        faces = self._finder.find(frame, [track.face for track in self._active], anew=is_cut)
-        crops = [align(frame.image, face.left_eye, face.right_eye, self.size) for face in faces]
-        looks = [describe(frame.image, f.box, c) for f, c in zip(faces, crops, strict=True)]
+        seen = self._follow(frame.time, pictures) or self._find(frame.time, pictures, is_cut)
+        self._time = frame.time
+        return sorted(seen, key=lambda sample: sample.track)
+
+    def _follow(self, time: float, pictures: Pyramid) -> list[FaceSample]:
+        """The followed faces if all were seen in the last frame, and by their pixels are the same; else none."""
+        known = [track.face for track in self._active]
+        faces = self._finder.follow(
+            time, pictures, known if all(t.time == self._time for t in self._active) else []
+        )
+        samples = []
+        for track, face in zip(self._active, faces or (), strict=False):
+            crop = pictures.crop(face, self.size)
+            track.see(time, pictures, face, crop)
+            samples.append(_sample(track, crop))
+        return samples
+
+    def _find(self, time: float, pictures: Pyramid, is_cut: bool) -> list[FaceSample]:
+        """The faces that the networks find, as tracks that go on or begin."""
+        faces = self._finder.find(time, pictures, [track.face for track in self._active], anew=is_cut)
+        crops = [pictures.crop(face, self.size) for face in faces]
+        looks = [describe(pictures.image, f.box, c) for f, c in zip(faces, crops, strict=True)]
         pairs = sorted(_assign(self._active, faces, looks))[: self.max_faces]  # who was seen first stays
         seen = {j: self._active[i] for i, j in pairs}
         for j, track in seen.items():
-            track.see(frame, faces[j], crops[j], looks[j])
+            track.see(time, pictures, faces[j], crops[j], looks[j])
         for j in sorted(range(len(faces)), key=lambda j: -faces[j].area):
             apart = all(overlap(faces[j].box, faces[k].box) <= SAME for k in seen if k != j)
             if j not in seen and apart and len(seen) < self.max_faces and faces[j].score >= START_SCORE:
-                seen[j] = Track(self._count, frame, faces[j], crops[j], looks[j])
+                seen[j] = Track(self._count, time, pictures, faces[j], crops[j], looks[j])
                 self._active.append(seen[j])
                 self._count += 1
-        samples = [
-            FaceSample(frame.time, crops[j], np.array(faces[j].box, np.float32), faces[j].score, track.number)
-            for j, track in seen.items()
-        ]
-        return sorted(samples, key=lambda sample: sample.track)
+        return [_sample(track, crops[j]) for j, track in seen.items()]
 
     def people(self) -> list[Followed]:
         """Everybody seen so far, in order of appearance; who is seen now may yet turn out to be somebody else."""
@@ -160,9 +186,9 @@ class PeopleFollower:
         people.settle(self._cut_off + self._active)
         return people.tell()
 
-    def _mind_the_shot(self, frame: Frame) -> bool:
+    def _mind_the_shot(self, frame: Frame, pictures: Pyramid) -> bool:
         """End the tracks where the shot changes, take them up again if it was a flash; whether it changed."""
-        is_cut = self._shots.update(frame)
+        is_cut = self._shots.update(frame, pictures)
         if is_cut:
             self._people.settle(self._cut_off)
             self._active, self._cut_off = [], self._active
@@ -173,6 +199,11 @@ class PeopleFollower:
             self._people.settle(self._cut_off)
             self._cut_off = []
         return is_cut
+
+
+def _sample(track: Track, crop: np.ndarray) -> FaceSample:
+    face = track.face
+    return FaceSample(track.time, crop, np.array(face.box, np.float32), face.score, track.number)
 
 
 def collect(samples: Iterable[FaceSample | None]) -> list[FaceTrack]:
