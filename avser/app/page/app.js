@@ -81,7 +81,7 @@ async function take(file, name) {
     find("kept").textContent = `They are deleted after ${limits.keep_minutes} min in any case.`;
   } catch (error) {
     made.forEach(server.drop);
-    if (error.name !== "AbortError") complain(sentence(error.message));
+    if (error.name !== "AbortError") complain(error.message);
   } finally {
     if (going?.signal === signal) {
       going = null;
@@ -89,8 +89,6 @@ async function take(file, name) {
     }
   }
 }
-
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 function show(file) {
   if (media.src.startsWith("blob:")) URL.revokeObjectURL(media.src);
@@ -140,7 +138,7 @@ async function begin() {
     const [health, known, kinds] = await Promise.all(["health", "models", "formats"].map((path) => server.get(path)));
     [limits, models, formats] = [health.limits, known, kinds];
   } catch (error) {
-    complain(sentence(error.message));
+    complain(error.message);
     return;
   }
   find("limits").textContent =
