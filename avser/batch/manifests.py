@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +84,24 @@ def rows(name: str, options: Options) -> tuple[tuple[str, ...], Iterator[Wish]]:
         ConfigError: it cannot be read, or a row makes no sense.
     """
     text = io.StringIO(_content(name, "manifest").decode("utf-8", "surrogateescape"), newline="")
-    first = text.readline()
-    text.seek(0)
-    reader = csv.reader(text, delimiter=max(DELIMITERS, key=first.count), strict=True)
+    folder = "" if name == "-" else str(Path(name).parent)
     manifest = show("standard input" if name == "-" else name)
+    columns, wishes = parsed(text, manifest, lambda path: str(Path(folder, path)), options)
+    return columns, (dataclasses.replace(wish, root=folder) for wish in wishes)
+
+
+def parsed(
+    text: Iterable[str], manifest: str, place: Callable[[str], str], options: Options
+) -> tuple[tuple[str, ...], Iterator[Wish]]:
+    """The rows of a manifest that is open already; see `rows`.
+
+    Args:
+        text: its lines, read one by one. manifest: its name, for messages.
+        place: where a path of it leads.
+    """
+    lines = iter(text)
+    first = next(lines, "")
+    reader = csv.reader(itertools.chain([first], lines), delimiter=max(DELIMITERS, key=first.count), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
     except csv.Error as error:
@@ -96,12 +111,16 @@ def rows(name: str, options: Options) -> tuple[tuple[str, ...], Iterator[Wish]]:
     if doubled := [cell for cell in header if cell and header.count(cell) > 1]:
         raise ConfigError(f"{manifest}: has two columns {doubled[0]!r}; rename one")
     others = tuple(cell for cell in header if cell and cell not in ("path", "output", *_NAMES))
-    folder = "" if name == "-" else str(Path(name).parent)
-    return others, _wishes(reader, header, others, manifest, folder, options)
+    return others, _wishes(reader, header, others, manifest, place, options)
 
 
 def _wishes(
-    reader, header: Sequence[str], others: Iterable[str], manifest: str, folder: str, options: Options
+    reader,
+    header: Sequence[str],
+    others: Iterable[str],
+    manifest: str,
+    place: Callable[[str], str],
+    options: Options,
 ) -> Iterator[Wish]:
     settings: dict[tuple[str, ...], Options] = {}  # thousands of rows share a few
     try:
@@ -118,9 +137,8 @@ def _wishes(
             if values not in settings:
                 settings[values] = _settings(dict(zip(_NAMES, values, strict=True)), options, where)
             yield Wish(
-                str(Path(folder, row["path"])),
+                place(row["path"]),
                 settings[values],
-                root=folder,
                 output=_output(row.get("output", "").strip(), where),
                 extra=tuple(row[key] for key in others),
             )

@@ -168,14 +168,20 @@ def run(job: Job, quiet: bool = False, out: Console | None = None, err: Console 
     except KeyboardInterrupt:
         summary.interrupted = True
         err.print(f"avser: interrupted; {summary.done} of {summary.total} files done, their results are kept")
-    if many and not quiet:
+    if many:
+        print_end(summary, time.monotonic() - began, quiet, out, err)
+    return summary
+
+
+def print_end(summary: Summary, seconds: float, quiet: bool, out: Console, err: Console) -> None:
+    """What came of a job of many files that took so many seconds: a table of emotions, and a line."""
+    if not quiet:
         _print_summary(summary, out)
-    if many and not summary.interrupted and (summary.failed or not quiet):
+    if not summary.interrupted and (summary.failed or not quiet):
         kept = f", {summary.kept} of them by an earlier run" if summary.kept else ""
         failed = f", {summary.failed} failed" if summary.failed else ""
-        seconds = f"; {summary.seconds:.0f} s of sound and pictures in {time.monotonic() - began:.0f} s"
-        err.print(f"{summary.done} of {summary.total} files done{kept}{failed}{'' if quiet else seconds}")
-    return summary
+        took = f"; {summary.seconds:.0f} s of sound and pictures in {seconds:.0f} s"
+        err.print(f"{summary.done} of {summary.total} files done{kept}{failed}{'' if quiet else took}")
 
 
 def _print_step(step: Step, short: bool, out: Console, err: Console) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from avser.results import RESULT_SCHEMA_VERSION, Prediction, Result
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MODALITIES = ("audio", "face")
 
@@ -23,7 +26,7 @@ def write_json(result: Result, file: TextIO) -> None:
 def write_csv(result: Result, file: TextIO) -> None:
     """One row a window and person; a cell is empty where there is nothing to say."""
     writer = csv.writer(file, lineterminator="\n")
-    table = columns(result)
+    table = columns(result.path, result.labels)
     writer.writerow([column.name for column in table])
     for p in result.predictions:
         writer.writerow([column.cell(p) for column in table])
@@ -35,10 +38,8 @@ def write_parquet(result: Result, path: Path, progress: Callable[[float], None])
     The table's metadata hold the model (`avser.model`, `avser.model_version`), the version of the schema
     (`avser.schema`), and as `avser.result` all else that the JSON says of the file.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
-    types = {"text": pa.string(), "time": pa.float64(), "share": pa.float32(), "count": pa.int32()}
     rest = {key: value for key, value in result.to_dict().items() if key != "predictions"}
     facts = {
         "avser.schema": str(RESULT_SCHEMA_VERSION),
@@ -46,10 +47,24 @@ def write_parquet(result: Result, path: Path, progress: Callable[[float], None])
         "avser.model_version": result.model_version,
         "avser.result": json.dumps(rest),
     }
-    table = columns(result)
-    schema = pa.schema([(column.name, types[column.kind]) for column in table], metadata=facts)
+    parquet.write_table(arrow_table(result).replace_schema_metadata(facts), path, compression="zstd")
+
+
+def arrow_table(result: Result) -> pa.Table:
+    """The same rows in memory, without metadata."""
+    import pyarrow as pa
+
+    table = columns(result.path, result.labels)
     values = [[column.value(p) for p in result.predictions] for column in table]
-    parquet.write_table(pa.table(values, schema=schema), path, compression="zstd")
+    return pa.table(values, schema=arrow_schema(result.labels))
+
+
+def arrow_schema(labels: Sequence[str]) -> pa.Schema:
+    """Names and types of the columns of a model's results."""
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "time": pa.float64(), "share": pa.float32(), "count": pa.int32()}
+    return pa.schema([(column.name, types[column.kind]) for column in columns("", labels)])
 
 
 @dataclass(frozen=True)
@@ -76,14 +91,14 @@ class Column:
 DIGITS = {"time": 3, "share": 4}
 
 
-def columns(result: Result) -> list[Column]:
-    """The columns of a result's table.
+def columns(path: str | Path, labels: Sequence[str]) -> list[Column]:
+    """The columns of a table of the results of one file.
 
     Probabilities are `fused_happy`, `audio_happy`, `face_happy` and so on, those of the modalities before their
     weights `audio_weight` and `face_weight` are applied.
     """
     # a file's name may hold bytes that are no text
-    name = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
+    name = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return [
         Column("file", "text", lambda p: name),
         Column("start", "time", lambda p: p.start),
@@ -98,8 +113,8 @@ def columns(result: Result) -> list[Column]:
         Column("reason", "text", lambda p: p.reason),
         Column("note", "text", lambda p: p.note),
         *(Column(f"{of}_weight", "share", lambda p, of=of: p.weights.get(of)) for of in MODALITIES),
-        *(_prob("fused", i, label) for i, label in enumerate(result.labels)),
-        *(_prob(of, i, label) for of in MODALITIES for i, label in enumerate(result.labels)),
+        *(_prob("fused", i, label) for i, label in enumerate(labels)),
+        *(_prob(of, i, label) for of in MODALITIES for i, label in enumerate(labels)),
     ]
 
 
