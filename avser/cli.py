@@ -118,6 +118,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for pictures: confusion, ROC curves, and with MODEL a t-SNE map.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    runtime: predict_cli.Runtime = "auto",
 ) -> None:
     """Measure a model on a labelled corpus, or recompute figures from a file of logits.
 
@@ -130,7 +131,7 @@ def evaluate(
     elif not models or corpus is None or root is None:
         raise typer.BadParameter("give MODEL with --corpus and --root, or --from-logits FILE")
     else:
-        reports.evaluate(models, corpus, root, only or [], modality, output, labels, plots, as_json)
+        reports.evaluate(models, corpus, root, only or [], modality, output, labels, plots, as_json, runtime)
 
 
 @app.command()

@@ -11,6 +11,10 @@ from avser.exits import FAILED, INTERRUPTED
 
 Modality = Annotated[str | None, typer.Option(help="fused, audio or face; by default all the model has.")]
 Model = Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")]
+Runtime = Annotated[
+    str,
+    typer.Option(help="What runs the networks: torch, onnx (ONNX Runtime), or auto: the faster of those ready."),
+]
 Window = Annotated[float, typer.Option(help="Length of a window, s.")]
 Hop = Annotated[float, typer.Option(help="From one window to the next, s.")]
 MaxFaces = Annotated[int, typer.Option(help="Follow so many people at the same time.")]
@@ -29,6 +33,7 @@ def predict(
     formats: Annotated[str, typer.Option("-f", "--format", help="Formats to write, parted by commas.")] = "json",
     modality: Modality = None,
     model: Model = "av-base",
+    runtime: Runtime = "auto",
     window: Window = 3.0,
     hop: Hop = 1.0,
     smooth: Annotated[float, typer.Option(help="Smooth over so many seconds; 0: not at all.")] = 0.0,
@@ -70,6 +75,7 @@ def predict(
         manifest=manifest,
         workers=workers,
         resume=resume,
+        runtime=runtime,
     )
     summary = progress.run(job, quiet)
     if summary.interrupted:
@@ -84,6 +90,7 @@ def live(
     microphone: Annotated[str, typer.Option(help="Name of the microphone, likewise.")] = "default",
     modality: Modality = None,
     model: Model = "av-base",
+    runtime: Runtime = "auto",
     window: Window = 3.0,
     hop: Hop = 1.0,
     max_faces: MaxFaces = 8,
@@ -97,5 +104,5 @@ def live(
 
     source = Source(file) if file else Source(camera=camera, microphone=microphone)
     options = Options(modality, window, hop, max_faces=max_faces, min_face=min_face)
-    if live_console.run(model, source, options, as_json):
+    if live_console.run(model, source, options, as_json, runtime):
         raise typer.Exit(INTERRUPTED)

@@ -18,20 +18,19 @@ from avser.types import MediaInfo, ModelError
 from avser.windows import window_grid
 
 
-def load_model(name: str | Path = "av-base", runtime: str = "auto", threads: int | None = None) -> Recognizer:
+def load_model(name: str | Path = "av-base", runtime: str = "auto") -> Recognizer:
     """A recognizer with the weights of a shipped model (by name) or of a model file (by path).
 
     Args:
         runtime: what runs its networks: torch, onnx (ONNX Runtime), or auto, the faster of those that are ready
             (see `avser.runtime`).
-        threads: of the processor that the networks may use; None for all.
 
     Raises:
         ModelError: there is no such model, its file is damaged or foreign, or does not go into ONNX.
         ConfigError: the runtime is unknown.
         MissingExtraError: a package that the runtime needs is not installed.
     """
-    return Recognizer(checkpoint.describe(name), runtime, threads)
+    return Recognizer(checkpoint.describe(name), runtime)
 
 
 class Recognizer:
@@ -42,8 +41,8 @@ class Recognizer:
         labels: the emotions, in the order of every distribution.
     """
 
-    def __init__(self, model: Checkpoint, runtime: str = "auto", threads: int | None = None) -> None:
-        self.checkpoint = model = engines.ready(model, runtime, threads)
+    def __init__(self, model: Checkpoint, runtime: str = "auto") -> None:
+        self.checkpoint = model = engines.ready(model, runtime)
         self.name: str = model.meta.get("name", model.path.stem)
         self.version: str = model.meta.get("version", "")
         self.decider = Decider(model)

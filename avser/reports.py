@@ -134,13 +134,14 @@ def evaluate(
     labels: str | None,
     pictures: Path | None,
     as_json: bool,
+    runtime: str = "auto",
 ) -> None:
     """Measure a model on a corpus, print the figures and keep the logits; draw them into a folder if given.
 
     Of several models, the figures of each, and figures, logits and pictures of their averaged log-probabilities.
     """
     filters = dict(_filter(text) for text in only)
-    loaded = {model: recognizer.load_model(model) for model in models}
+    loaded = {model: recognizer.load_model(model, runtime) for model in models}
     for model in loaded.values():
         model.check(Options(modality))
     done = {name: _measure(model, corpus, root, filters, modality) for name, model in loaded.items()}

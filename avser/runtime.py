@@ -28,6 +28,8 @@ from avser.types import ConfigError, ModelError
 if TYPE_CHECKING:
     import onnxruntime
 
+THREADS = 0
+"""Threads of a network in this process; 0 for as many as there are cores. It holds for what is loaded later."""
 VERSION = 1
 """Of the graphs in the cache: another one where they are made in another way."""
 AT_ONCE = {"audio": 2, "face": 8}
@@ -36,12 +38,11 @@ NAMES = {"sound": ("mel", "lengths"), "crops": ("faces",), "action_units": ("uni
 """Inputs of a branch's graph, by `Config.signal`."""
 
 
-def ready(model: Checkpoint, runtime: str = "auto", threads: int | None = None) -> Checkpoint:
+def ready(model: Checkpoint, runtime: str = "auto") -> Checkpoint:
     """A model whose branches run by an engine.
 
     Args:
         runtime: name in `RUNTIMES`.
-        threads: of the processor that an engine may use; None for all. It holds for torch in the whole process.
 
     Raises:
         ConfigError: the runtime is unknown.
@@ -49,40 +50,40 @@ def ready(model: Checkpoint, runtime: str = "auto", threads: int | None = None) 
         ModelError: the network does not go into ONNX, or the model was not loaded from a file.
     """
     branches = {
-        name: dataclasses.replace(branch, runner=branch_runner(branch, runtime, threads))
+        name: dataclasses.replace(branch, runner=branch_runner(branch, runtime))
         for name, branch in model.branches.items()
     }
     return dataclasses.replace(model, branches=branches)
 
 
-def branch_runner(branch: Branch, runtime: str = "auto", threads: int | None = None) -> Runner:
+def branch_runner(branch: Branch, runtime: str = "auto") -> Runner:
     """What runs one branch; arguments and errors as for `ready`."""
     if runtime not in RUNTIMES:
         raise ConfigError(f"unknown runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
-    return RUNTIMES[runtime](branch, threads)
+    return RUNTIMES[runtime](branch)
 
 
-def _torch(branch: Branch, threads: int | None) -> Runner:
+def _torch(branch: Branch) -> Runner:
     import torch
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if THREADS:
+        torch.set_num_threads(THREADS)
     branch.build()  # what is wrong with the file is said now
     return branch.run_by_torch
 
 
-def _onnx(branch: Branch, threads: int | None) -> Runner:
+def _onnx(branch: Branch) -> Runner:
     need("onnxruntime")
     if branch.path is None:
         raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
-    return _on_session(branch, _find(branch, threads) or _make(branch, threads))
+    return _on_session(branch, _find(branch) or _make(branch))
 
 
-def _auto(branch: Branch, threads: int | None) -> Runner:
+def _auto(branch: Branch) -> Runner:
     if branch.path is None or importlib.util.find_spec("onnxruntime") is None:
-        return _torch(branch, threads)
-    session = _find(branch, threads)
-    return _torch(branch, threads) if session is None else _on_session(branch, session)
+        return _torch(branch)
+    session = _find(branch)
+    return _torch(branch) if session is None else _on_session(branch, session)
 
 
 def _on_session(branch: Branch, session: onnxruntime.InferenceSession) -> Runner:
@@ -100,28 +101,32 @@ def _on_session(branch: Branch, session: onnxruntime.InferenceSession) -> Runner
     return run
 
 
-def _find(branch: Branch, threads: int | None) -> onnxruntime.InferenceSession | None:
+def _find(branch: Branch) -> onnxruntime.InferenceSession | None:
     """ONNX Runtime on the graph of a branch, if there is one that was made from the same file."""
     digest = file_digest(branch.path).hexdigest()
-    beside = branch.path.with_name(f"{branch.path.stem}.{branch.config.branch}.onnx")
-    sessions = (_open(path, threads) for path in (beside, _kept(branch, digest)))
+    sessions = (_open(path) for path in (beside(branch), _kept(branch, digest)))
     return next((session for session in sessions if session is not None and _digest_of(session) == digest), None)
 
 
-def _make(branch: Branch, threads: int | None) -> onnxruntime.InferenceSession:
+def beside(branch: Branch) -> Path:
+    """Where the graph of a branch lies beside the file of its model."""
+    return branch.path.with_name(f"{branch.path.stem}.{branch.config.branch}.onnx")
+
+
+def _make(branch: Branch) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the graph of a branch, which is exported to the cache."""
     from avser.onnx import export
 
     path = _kept(branch, file_digest(branch.path).hexdigest())
     export.export_branch(branch, path)
-    return _open(path, threads)
+    return _open(path)
 
 
 def _kept(branch: Branch, digest: str) -> Path:
     return cache_folder() / "onnx" / f"{digest}-{branch.config.branch}-{VERSION}.onnx"
 
 
-def _open(path: Path, threads: int | None) -> onnxruntime.InferenceSession | None:
+def _open(path: Path) -> onnxruntime.InferenceSession | None:
     """A session on a graph; None where there is none, or a damaged one."""
     if not path.is_file():
         return None
@@ -129,7 +134,7 @@ def _open(path: Path, threads: int | None) -> onnxruntime.InferenceSession | Non
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _cores()
+    options.intra_op_num_threads = THREADS or _cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     try:
@@ -153,5 +158,5 @@ def _digest_of(session: onnxruntime.InferenceSession) -> str | None:
         return None
 
 
-RUNTIMES: dict[str, Callable[[Branch, int | None], Runner]] = {"torch": _torch, "onnx": _onnx, "auto": _auto}
+RUNTIMES: dict[str, Callable[[Branch], Runner]] = {"torch": _torch, "onnx": _onnx, "auto": _auto}
 """Engines by name; `auto` is the faster of those that are ready."""

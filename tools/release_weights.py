@@ -4,7 +4,8 @@
         --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DIR
 
 `av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
-the voice over all actors under a protocol.
+the voice over all actors under a protocol. Beside each model lie the graphs of its branches for ONNX Runtime;
+`python tools/release_weights.py --graphs` makes only those anew.
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
 it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
@@ -18,10 +19,9 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import torch
 from model_card import write_card, write_voice_card
 
-from avser import __version__, checkpoint, datasets
+from avser import __version__, checkpoint, datasets, runtime
 from avser.benchmark import evaluation
 from avser.config import load_config
 from avser.datasets import fer2013
@@ -30,6 +30,8 @@ from avser.logits import read_logits, write_logits
 from avser.members import members
 from avser.metrics import Report
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
+from avser.models.pooling import expressive_of, pool_frames
+from avser.onnx import export
 from avser.recognizer import Recognizer
 
 LABELS = LABEL_SETS["basic7"]
@@ -73,8 +75,9 @@ def face_windows(
         expressed = logits[rng.choice(rng.choice(pictures[emotion], 3), FRAMES - neutral)]
         mixed = (1 - strength) * resting[neutral:] + strength * expressed
         windows.append(np.concatenate([resting[:neutral], mixed]))
-    frames = torch.from_numpy(np.stack(windows))  # (N, 20, C)
-    return branch.network.pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool)).numpy()
+    frames = np.stack(windows)  # (N, 20, C)
+    mask = np.ones(frames.shape[:2], bool)
+    return pool_frames(frames, mask, branch.config.network.pool, expressive_of(branch.labels))
 
 
 def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) -> Weighted:
@@ -93,7 +96,7 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
         "face": calibrate(branches["face"], faces, emotions),
     }
     pairs = {"audio": voice[clips], "face": faces}
-    logs = {name: calibrations[name](torch.from_numpy(pairs[name]), LABELS).numpy() for name in pairs}
+    logs = {name: calibrations[name](pairs[name], LABELS) for name in pairs}
     rule = fit_weighted(LABELS, calibrations, logs, emotions)
     for name, c in calibrations.items():
         print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {rule.shares[name]:.3f}")
@@ -183,6 +186,7 @@ def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
     checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures(measured)}, half=True)
     card = write_card(checkpoint.read_header(path), path.stat().st_size / 1e6, PAIRS, measured)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_graphs(path)
     show(measured)
 
 
@@ -211,7 +215,17 @@ def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
     checkpoint.save_branch(path, branch.network, branch.config, meta, half=True)
     card = write_voice_card(checkpoint.read_header(path), path.stat().st_size / 1e6, measured)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_graphs(path)
     show(measured)
+
+
+def write_graphs(path: Path) -> None:
+    """Graphs of a model's branches, from which prediction runs without torch."""
+    model = checkpoint.load(path)
+    for name, branch in model.branches.items():
+        graph = runtime.beside(branch)
+        export.export(model, name, graph)
+        print(f"{graph}: {graph.stat().st_size / 1e6:.1f} MB")
 
 
 def figures(measured: Measured) -> dict[str, dict]:
@@ -229,13 +243,20 @@ def show(measured: Measured) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audio", type=Path, required=True, help="fold folder of av-base's audio branch")
-    parser.add_argument("--face", type=Path, required=True, help="fold folder of av-base's face branch")
+    parser.add_argument("--audio", type=Path, help="fold folder of av-base's audio branch")
+    parser.add_argument("--face", type=Path, help="fold folder of av-base's face branch")
     parser.add_argument("--voice", type=Path, help="fold folder of audio-ravdess8")
     parser.add_argument("--crossed", type=Path, action="append", default=[], help="run folder over all actors")
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--graphs", action="store_true", help="only make the graphs of the models there anew")
     args = parser.parse_args()
+    if args.graphs:
+        for path in sorted(args.weights.glob(f"*{checkpoint.SUFFIX}")):
+            write_graphs(path)
+        return
+    if not (args.audio and args.face and args.data_root):
+        parser.error("give --audio, --face and --data-root, or --graphs")
 
     crossed: Measured = {}
     for run in args.crossed:

@@ -30,7 +30,7 @@ class Job:
         sources: files, folders, patterns and lists, as for `avser.batch.sources.find`.
         output: folder for the results, or one file if there is one source; None writes nothing.
         formats: names of `avser.writers.WRITERS`.
-        model: as for `load_model`.
+        model, runtime: as for `load_model`.
         options: settings of the prediction.
         list_file: file with a path a line. manifest: CSV with a row a file; see `avser.batch.manifests`.
         workers: processes that share the work; 0 for as many as there are cores.
@@ -46,6 +46,7 @@ class Job:
     manifest: str | None = None
     workers: int = 1
     resume: bool = False
+    runtime: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Batch:
         if job.resume and self.folder is None:
             raise ConfigError("--resume needs the folder of the earlier results; give it to -o")
         self._spare_sources()
-        model = load_model(job.model)
+        model = load_model(job.model, job.runtime)
         self.labels = model.labels
         self._options = {options: model.check(options) for options in {s.options for s in self.sources}}
         self.workers = min(job.workers or cores(), max(1, len(self.sources)))
@@ -148,7 +149,7 @@ class Batch:
 
     def _outcomes(self, tasks: Iterator[Task], workers: int, progress: Progress) -> Iterator[tuple[Task, Outcome]]:
         if self._model is None and workers > 0:
-            with Pool(workers, self.job.model) as pool:
+            with Pool(workers, self.job.model, self.job.runtime) as pool:
                 yield from pool.run(tasks, progress)
             return
         for task in tasks:

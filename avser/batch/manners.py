@@ -14,7 +14,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from avser import media
+from avser import media, runtime
 
 END = 5.0
 """Time that workers get to end in order, s; then they are killed."""
@@ -81,10 +81,7 @@ def settle(pipe: connection.Connection) -> Tell:
 
 def set_threads(count: int) -> None:
     """How many threads a network and ffmpeg may each use in this process."""
-    import torch
-
-    torch.set_num_threads(count)
-    media.THREADS = count
+    runtime.THREADS = media.THREADS = count
 
 
 def steadily(report: Callable[[float, float | None], None]) -> Callable[[float, float | None], None]:

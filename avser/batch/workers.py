@@ -42,10 +42,10 @@ def cores() -> int:
 class Worker:
     """One process, as its owner sees it."""
 
-    def __init__(self, model: str, threads: int) -> None:
+    def __init__(self, model: str, runtime: str, threads: int) -> None:
         self.task: Task | None = None
         self.ready = False
-        self.process, self.pipe = manners.start(_serve, model, threads)
+        self.process, self.pipe = manners.start(_serve, model, runtime, threads)
 
     def give(self, task: Task | None) -> None:
         """Hand over the next task, or None to end. A process that has died will be found dead."""
@@ -64,11 +64,11 @@ class Pool:
 
     Args:
         count: how many.
-        model: name or path of the model that each loads.
+        model: name or path of the model that each loads. runtime: what runs its networks.
     """
 
-    def __init__(self, count: int, model: str) -> None:
-        self.count, self.model = count, model
+    def __init__(self, count: int, model: str, runtime: str = "auto") -> None:
+        self.count, self.model, self.runtime = count, model, runtime
         self.threads = max(1, cores() // count)
         self.workers: list[Worker] = []
         self._tasks: Iterator[Task] = iter(())
@@ -93,7 +93,7 @@ class Pool:
             AvserError: no worker can be started.
         """
         self._tasks = iter(tasks)
-        self.workers = [Worker(self.model, self.threads) for _ in range(self.count)]
+        self.workers = [Worker(self.model, self.runtime, self.threads) for _ in range(self.count)]
         while self.workers:
             by_pipe = {worker.pipe: worker for worker in self.workers}
             for pipe in connection.wait(list(by_pipe)):
@@ -136,18 +136,18 @@ class Pool:
         else:
             self._failed_starts += 1
         if self._failed_starts < FAILED_STARTS:
-            self.workers.append(Worker(self.model, self.threads))
+            self.workers.append(Worker(self.model, self.runtime, self.threads))
         elif not self.workers:
             raise AvserError(f"no worker process can be started ({why}); do without --workers")
 
 
-def _serve(pipe: connection.Connection, model: str, threads: int) -> None:
+def _serve(pipe: connection.Connection, model: str, runtime: str, threads: int) -> None:
     """What a worker does: load the model, then file after file, until it is told to end or its owner is gone."""
     tell = manners.settle(pipe)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the owner is gone
         manners.set_threads(threads)
         try:
-            recognizer = load_model(model)
+            recognizer = load_model(model, runtime)
         except AvserError as error:
             tell("refused", str(error))
             return

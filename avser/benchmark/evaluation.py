@@ -145,8 +145,17 @@ def _pictures(model: Recognizer, clips: list[Clip], progress: Bar) -> tuple[Logi
     examples, left_out = data.load_examples(branch.config, clips, progress=progress)
     rows = []
     if examples:  # calibrated as in a video: a fused model may take the prior out
-        rows = list(model.decider.calibrated("face", data.run_network(branch.network, branch.config, examples)))
+        rows = list(model.decider.calibrated("face", _logits(branch, examples)))
     return _table(model, [example.clip for example in examples], rows, left_out), left_out
+
+
+def _logits(branch: Branch, examples: Sequence[data.Example]) -> np.ndarray:
+    """Logits (N, C) of pictures, or of action units, by the engine that the model was loaded with."""
+    logits = np.zeros((len(examples), len(branch.labels)))
+    for index, given in data.batches(branch.config, examples):
+        seen, mask = (x.numpy() for x in given)
+        logits[index] = branch.run(seen[:, 0]) if branch.config.signal == "crops" else branch.run(seen, mask)
+    return logits
 
 
 def _table(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from avser import metrics
 from avser.benchmark.contributions import BRANCHES, plain
@@ -72,8 +71,7 @@ def fuse_with_gaps(
     answers = {gone: _judge(pairs, chosen, rules, blank.folds, there) for gone, there in said.items()}
     alone = {}
     for column, branch in enumerate(BRANCHES):
-        given = torch.from_numpy(pairs.logits[branch][chosen])
-        logs = Calibration(pairs.sources[branch])(given, classes).numpy()
+        logs = Calibration(pairs.sources[branch])(pairs.logits[branch][chosen], classes)
         alone[branch] = dataclasses.replace(blank, logits=logs).rows(np.flatnonzero(present[:, column]))
     return Fused(dataclasses.replace(blank, logits=answers.pop("")), answers, alone, fits["notes"])
 
@@ -98,11 +96,9 @@ def _judge(
     answers = None
     for fold, rule in rules.items():
         mine = where == fold
-        logs = torch.stack(
-            [rule.calibrations[b](torch.from_numpy(pairs.logits[b][rows[mine]]), rule.labels) for b in BRANCHES], 1
-        )
-        evidence = {name: torch.from_numpy(values[rows[mine]]) for name, values in pairs.evidence.items()}
-        said = rule(logs, torch.from_numpy(present[mine]), evidence).numpy()
+        logs = [rule.calibrations[b](pairs.logits[b][rows[mine]], rule.labels) for b in BRANCHES]
+        evidence = {name: values[rows[mine]] for name, values in pairs.evidence.items()}
+        said = rule(np.stack(logs, 1), present[mine], evidence)
         answers = np.full((len(rows), said.shape[1]), np.nan) if answers is None else answers
         answers[mine] = said
     return answers

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from avser import faces, inputs, media
 from avser.benchmark.degradation import thin
@@ -126,11 +125,10 @@ class Judge:
         logs = np.full((len(prepared), len(self.labels)), np.nan)
         audible = [number for number, sound in enumerate(prepared) if sound is not None]
         audible.sort(key=lambda number: len(prepared[number]))
-        with torch.inference_mode():
-            for first in range(0, len(audible), BATCH):
-                chosen = audible[first : first + BATCH]
-                said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
-                logs[chosen] = self.decider.calibrated("audio", np.stack([said[number] for number in chosen]))
+        for first in range(0, len(audible), BATCH):
+            chosen = audible[first : first + BATCH]
+            said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
+            logs[chosen] = self.decider.calibrated("audio", np.stack([said[number] for number in chosen]))
         return np.split(logs, np.cumsum([len(grid) for grid in grids])[:-1])
 
     def voice(self, takes: Sequence[Take], sounds: Sequence[np.ndarray]) -> np.ndarray:
@@ -140,13 +138,12 @@ class Judge:
 
     def look(self, crops: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The face branch's logits of each frame of each take, (M, C') each."""
-        network, logits = self.branches["face"].network, []
-        together = np.concatenate(crops)
-        with torch.inference_mode():
-            for first in range(0, len(together), BATCH):
-                pictures = torch.from_numpy(together[first : first + BATCH]).permute(0, 3, 1, 2).float() / 255
-                logits.append(network.frames(pictures).double().numpy())
-        classes = len(self.branches["face"].labels)
+        branch, together = self.branches["face"], np.concatenate(crops)
+        logits = [
+            branch.run(inputs.pictures_of(together[first : first + BATCH]))
+            for first in range(0, len(together), BATCH)
+        ]
+        classes = len(branch.labels)
         logits = np.concatenate(logits) if logits else np.zeros((0, classes))
         return np.split(logits, np.cumsum([len(part) for part in crops])[:-1])
 
@@ -164,8 +161,8 @@ class Judge:
 
     def fuse(self, said: dict[str, np.ndarray]) -> np.ndarray:
         """Fused log-probabilities (N, C) of the branches' own, NaN where nothing is said."""
-        logs = torch.from_numpy(np.stack([said[name] for name in self.rule.branches], 1))  # (N, K, C)
-        return self.rule(logs, logs.isfinite().all(-1)).numpy()
+        logs = np.stack([said[name] for name in self.rule.branches], 1)  # (N, K, C)
+        return self.rule(logs, np.isfinite(logs).all(-1))
 
 
 def _mean(logs: np.ndarray) -> np.ndarray:

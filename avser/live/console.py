@@ -51,14 +51,14 @@ class Tally:
         )
 
 
-def run(model: str, source: Source, options: Options, as_json: bool = False) -> bool:
+def run(model: str, source: Source, options: Options, as_json: bool = False, runtime: str = "auto") -> bool:
     """Print what happens until the source is over or Ctrl-C; whether Ctrl-C ended it.
 
     JSON lines have the keys start, end, delay (all s), dropped, skipped and predictions, which are as in the JSON
     of a file.
     """
     out, err = Console(), Console(stderr=True)
-    live = Live(load_model(model), source, options)
+    live = Live(load_model(model, runtime), source, options)
     tally, interrupted = Tally(), False
     try:
         with closing(live.run()) as moments:
