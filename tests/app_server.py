@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -40,8 +39,8 @@ class Server:
         """All that lies in the temporary folder."""
         return list(self.folder.rglob("*"))
 
-    def stop(self, how: int = signal.SIGINT) -> int:
-        """End it as Ctrl-C does; its exit code."""
+    def stop(self, how: int) -> int:
+        """End it by a signal; its exit code."""
         self.process.send_signal(how)
         return self.process.wait(LIMIT)
 

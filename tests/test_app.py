@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import SAMPLE
@@ -215,13 +218,25 @@ def test_upload_of_unknown_length_stops_at_the_limit(client, server):
     assert server.kept() == before
 
 
-def test_nothing_is_left_after_ctrl_c(tmp_path, small_models):
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_nothing_is_left_in_the_end(tmp_path, small_models, how, code):
     with serving(tmp_path / "tmp", "--model", small_models.fused) as server, server.client() as client:
         assert client.get("/models").json()[0]["name"] == "fused"
         client.post("/jobs", files={"file": ("x.mp4", SAMPLE.read_bytes())})
         assert any(path.name == "recording.mp4" for path in server.kept())
-        assert server.stop() == 130
+        assert server.stop(how) == code
         assert server.kept() == []
+
+
+def test_many_at_once(server, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "tools")
+    import load_test
+
+    figures = load_test.load(server.address, SAMPLE, 3, 4, {"modality": "audio", "hop": "3"})
+    assert figures["failures"] == 0
+    assert figures["statuses"] == {"200": 4}
+    assert set(figures["latency"]) == {"p50", "p90", "p99", "max"}
+    sys.modules.pop("load_test")
 
 
 def test_wrong_use_is_one_sentence(avser_command, server):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -25,12 +26,13 @@ GRACE = 3
 
 
 def run(settings: Settings) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C or SIGTERM.
 
     Raises:
         ModelError: a model cannot be used.
         AvserError: the address cannot be listened at.
     """
+    signal.signal(signal.SIGTERM, _leave)  # the server ends in order and raises it again
     models = find_models(settings.models)
     facts = {name: model_facts(name, path) for name, path in models.items()}
     with _listening(settings) as listener, temporary_folder() as folder:
@@ -53,6 +55,10 @@ def run(settings: Settings) -> None:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             desk.close()
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def find_models(names: tuple[str, ...]) -> dict[str, Path]:
@@ -86,6 +92,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
+            listener.listen()  # who asks from now on waits until the server is there
         except OSError as error:
             why = error.strerror or error
             raise AvserError(
