@@ -6,9 +6,10 @@ it remembers; so a `Fold` whose parts share either cannot be built. The one exce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from avser.subjects import subject_of
 from avser.types import Clip, DataError
@@ -45,7 +46,7 @@ class Fold:
         if not self.inflated:
             self._refuse("subject", subject_of)
 
-    def _refuse(self, what: str, key: Callable[[Clip], Hashable | None]) -> None:
+    def _refuse(self, what: str, key: Callable[[Clip], Any]) -> None:
         parts = {
             part: {k for clip in getattr(self, part) if (k := key(clip)) is not None}
             for part in ("train", "val", "test")
@@ -71,7 +72,7 @@ def holdout(
     for clip in clips:
         who = subject_of(clip)
         parts["test" if who in test_subjects else "val" if who in val_subjects else "train"].append(clip)
-    return Fold(name, **{part: tuple(chosen) for part, chosen in parts.items()})
+    return Fold(name, tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))
 
 
 def take_of(clip: Clip) -> tuple[str, str] | None:

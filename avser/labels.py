@@ -59,7 +59,7 @@ ALIASES: dict[str, str] = {
 }
 """Other spellings that corpora and folders use."""
 
-FOLDED: dict[str, str] = {"anxious": "fearful", "calm": "neutral", "excited": "happy", "fearful": "anxious"}
+FOLDED: dict[str, str | None] = {"anxious": "fearful", "calm": "neutral", "excited": "happy", "fearful": "anxious"}
 """What an emotion counts as in a label set that lacks it; anything else that is lacking has no place there."""
 
 FOLDED_IN: dict[str, dict[str, str | None]] = {
@@ -107,7 +107,7 @@ def place(label: str | None, labels: Sequence[str]) -> int | None:
     >>> place("calm", LABEL_SETS["basic4"]), place("bored", LABEL_SETS["fser8"])
     (None, 1)
     """
-    if label not in labels:
+    if label is not None and label not in labels:
         label = _folds(frozenset(labels)).get(label)
     return labels.index(label) if label in labels else None
 

@@ -122,7 +122,7 @@ class LogitTable:
         names = sorted(set(corpora) - {""})
         return {name: self.rows([i for i, corpus in enumerate(corpora) if corpus == name]) for name in names}
 
-    def rows(self, chosen: Sequence[int]) -> LogitTable:
+    def rows(self, chosen: Sequence[int] | np.ndarray) -> LogitTable:
         """Some of the rows, by number."""
         columns = {
             name: [getattr(self, name)[i] for i in chosen] for name in ("clips", "subjects", "folds", "labels")

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from avser.errors import ConfigError
 
@@ -51,7 +52,7 @@ class Options:
             )
 
 
-def read_options(values: Mapping[str, object]) -> Options:
+def read_options(values: Mapping[str, Any]) -> Options:
     """Settings by name.
 
     Raises:

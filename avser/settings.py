@@ -66,10 +66,11 @@ def _sentence(error: pydantic.ValidationError, root: type[pydantic.BaseModel]) -
 
 
 def _known_keys(section: type[pydantic.BaseModel], parents: Iterable[str | int]) -> list[str]:
+    found: type[pydantic.BaseModel] | None = section
     for parent in parents:
-        if not isinstance(parent, int):  # which is a place in a list
-            section = _section_in(section.model_fields[parent].annotation)
-    return list(section.model_fields)
+        if found and not isinstance(parent, int):  # which is a place in a list
+            found = _section_in(found.model_fields[parent].annotation)
+    return list(found.model_fields) if found else []
 
 
 def _section_in(annotation: Any) -> type[pydantic.BaseModel] | None:

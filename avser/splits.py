@@ -11,7 +11,15 @@ from itertools import pairwise
 import numpy as np
 
 from avser.folds import Fold, holdout, take_of
-from avser.subjects import choose_subjects, deal_subjects, find_subject, measured_corpus, subject_of, subjects_of
+from avser.subjects import (
+    choose_subjects,
+    deal_subjects,
+    everyone_in,
+    find_subject,
+    measured_corpus,
+    subject_of,
+    subjects_of,
+)
 from avser.types import Clip, ConfigError, DataError
 
 ACTOR6 = tuple(tuple(f"{actor:02d}" for actor in range(first, first + 4)) for first in range(1, 25, 4))
@@ -141,7 +149,7 @@ def _pooled(k: int) -> Callable[[list[Clip], _Settings], list[Fold]]:
     name = f"pooled{k}"
 
     def protocol(clips: list[Clip], settings: _Settings) -> list[Fold]:
-        subjects = sorted({who for clip in clips if (who := subject_of(clip)) is not None})
+        subjects = sorted(everyone_in(clips))
         if unknown := [clip for clip in clips if clip.subject is None]:
             raise DataError(
                 f"protocol {name!r} splits by subject, but {len(unknown)} clips have none (the first is "
@@ -224,7 +232,7 @@ def _folds_of(
     folds = []
     for number, group in enumerate(groups):
         rest = [clip for clip in clips if subject_of(clip) not in group]
-        left = Counter(corpus for corpus, _ in {subject_of(clip) for clip in rest if clip.corpus in corpora})
+        left = Counter(corpus for corpus, _ in everyone_in(clip for clip in rest if clip.corpus in corpora))
         # Unless told otherwise, a small corpus keeps at least half of its subjects for training.
         counts = _counts(settings, left, min(default_val, left.total() // 2))
         validated = choose_subjects(rest, counts, [settings.seed, number])

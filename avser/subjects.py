@@ -6,7 +6,7 @@ A subject is a pair (corpus, subject), for each corpus counts its people by itse
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from avser.types import Clip, DataError
 def subject_of(clip: Clip) -> tuple[str, str] | None:
     """Who is in the clip, as (corpus, subject); None if nobody knows."""
     return None if clip.subject is None else (clip.corpus, clip.subject)
+
+
+def everyone_in(clips: Iterable[Clip]) -> set[tuple[str, str]]:
+    """Who is in the clips, as (corpus, subject), as far as it is known."""
+    return {who for clip in clips if (who := subject_of(clip)) is not None}
 
 
 def choose_subjects(
@@ -33,7 +38,9 @@ def choose_subjects(
     chosen: set[tuple[str, str]] = set()
     for corpus in sorted(counts):
         genders: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        gender_of = {subject_of(c): c.info.get("gender", "") for c in clips if c.corpus == corpus and c.subject}
+        gender_of = {
+            (corpus, c.subject): c.info.get("gender", "") for c in clips if c.corpus == corpus and c.subject
+        }
         if not 0 <= counts[corpus] < max(1, len(gender_of)):
             raise DataError(
                 f"cannot set {counts[corpus]} validation subjects of {corpus} apart: "
@@ -54,7 +61,8 @@ def deal_subjects(clips: Sequence[Clip], subjects: Sequence[tuple[str, str]], k:
     labels = sorted({clip.label or "" for clip in clips})
     counts = {who: np.zeros(len(labels)) for who in subjects}
     for clip in clips:
-        counts[subject_of(clip)][labels.index(clip.label or "")] += 1
+        if who := subject_of(clip):
+            counts[who][labels.index(clip.label or "")] += 1
     shares = {who: count / sum(counts.values()) for who, count in counts.items()}
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     order.sort(key=lambda who: -counts[who].sum())  # the largest first, while there is room to even out
@@ -98,7 +106,7 @@ def subjects_of(clips: Sequence[Clip], corpus: str, protocol: str) -> list[tuple
             f"protocol {protocol!r} splits by subject, but {len(unknown)} clips of {corpus} have none "
             f"(the first is {unknown[0].name}): choose official or random"
         )
-    subjects = sorted({subject_of(clip) for clip in measured})
+    subjects = sorted(everyone_in(measured))
     if len(subjects) < 2:
         raise DataError(f"protocol {protocol!r} needs two subjects, {corpus} as found has {len(subjects)}")
     return subjects
@@ -110,7 +118,7 @@ def find_subject(clips: Sequence[Clip], name: str) -> tuple[str, str]:
     Raises:
         DataError: it names nobody, or more than one.
     """
-    everyone = {subject_of(clip) for clip in clips}
+    everyone = everyone_in(clips)
     found = sorted(who for who in everyone if name in (who[1], "/".join(who)))
     if len(found) != 1:
         among = ", ".join("/".join(who) for who in (found or sorted(everyone)))

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from avser.config import Config
 from avser.datasets import ravdess
@@ -37,7 +38,7 @@ class Split:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of_places(cls, name: str, placed: Iterable[tuple[Clip, Place]], **more: object) -> Split:
+    def of_places(cls, name: str, placed: Iterable[tuple[Clip, Place]], **more: Any) -> Split:
         """The split of clips that come with a place each, a clip as often as it has places."""
         found: dict[tuple, tuple[Clip, list[Place]]] = {}
         for clip, place in placed:

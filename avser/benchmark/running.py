@@ -68,7 +68,7 @@ def _add(outcome: Outcome, name: str, study: Study, fused: dict[str, Fused]) -> 
 def study_of_tables(plan: Plan, files: Tables, tell: Tell) -> tuple[Study, dict[str, Fused]]:
     """Both branches of out-of-fold logits, and each rule fitted on the other folds."""
     paths = {"audio": files.audio, "face": files.face}
-    pairs = join(*(read_table(path, branch) for branch, path in paths.items()))
+    pairs = join(read_table(files.audio, "audio"), read_table(files.face, "face"))
     fused = {}
     for rule in plan.rules:
         tell(f"fusing by {rule}")

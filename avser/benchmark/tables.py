@@ -12,7 +12,9 @@ FIGURES = ("n", "subjects", "uar", "accuracy", "macro_f1", "roc_auc", "ece", "ec
 
 def tables(report: Mapping) -> dict[str, list[Row]]:
     """Rows of every table by file name, the header first; a table without rows is not there."""
-    made = {f"{name}.csv": [header, *rows(report)] for name, (header, rows) in TABLES.items()}
+    made: dict[str, list[Row]] = {
+        f"{name}.csv": [list(header), *rows(report)] for name, (header, rows) in TABLES.items()
+    }
     return {name: rows for name, rows in made.items() if len(rows) > 1}
 
 

@@ -253,5 +253,5 @@ class _Heard:
         return self._said.pop(threading.get_ident(), [])
 
     def _keep(self, record: logging.LogRecord) -> bool:
-        self._said[record.thread].append(record.getMessage())
+        self._said[threading.get_ident()].append(record.getMessage())
         return False

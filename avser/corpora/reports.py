@@ -160,11 +160,11 @@ def _print_differences(out: Console, holding: Holding) -> None:
     for difference in holding.differences:
         words = f"{difference.value} {difference.here} of {difference.official}"
         by_fact.setdefault(difference.fact, []).append(words)
-    for fact, words in by_fact.items():
-        out.print(Text(f"{holding.name}, {fact}: {_some(words)}"), soft_wrap=True)
+    for fact, told in by_fact.items():
+        out.print(Text(f"{holding.name}, {fact}: {_some(told)}"), soft_wrap=True)
     if holding.missing:
-        words = f"{holding.name}, missing {len(holding.missing)}: {_some(holding.missing)}"
-        out.print(Text(words), soft_wrap=True)
+        missing = f"{holding.name}, missing {len(holding.missing)}: {_some(holding.missing)}"
+        out.print(Text(missing), soft_wrap=True)
 
 
 def _some(words: Sequence[str]) -> str:

@@ -65,7 +65,7 @@ def _header(path: Path) -> list[str]:
 
 def _rows(path: Path) -> list[Row]:
     names, rows = read_table(path)
-    found = [dict(zip(names, row, strict=False)) for row in rows]
+    found: list[Row] = [dict(zip(names, row, strict=False)) for row in rows]
     seen: dict[str, int] = {}
     for number, facts in enumerate(found, 1):
         if not facts["clip"]:

@@ -22,7 +22,7 @@ from avser.fusion.examples import Examples
 from avser.labels import label_set, place
 from avser.logits import read_logits
 from avser.models import FaceBranch
-from avser.subjects import deal_subjects, subject_of
+from avser.subjects import deal_subjects, everyone_in, subject_of
 from avser.training import data
 from avser.training.fused_config import BRANCHES
 from avser.types import AvserError, Clip, DataError
@@ -76,7 +76,7 @@ def inner_folds(fold: Fold, count: int, seed: int) -> list[Fold]:
             f"{nobody.path}: says not of whom it is, and a fusion is fitted on people that the branches have not "
             "learned from; give subjects (of the corpus 'folder' by its option subject)"
         )
-    people = sorted({subject_of(clip) for clip in fold.train})
+    people = sorted(everyone_in(fold.train))
     if len(people) < count:
         raise DataError(
             f"fold {fold.name!r} trains on {len(people)} people, too few for inner={count}; "

@@ -32,7 +32,7 @@ def write_textgrid(result: Result, path: Path, progress: Callable[[float], None]
     add("whole file", [(0.0, last, overall.label)] if overall.label is not None else [])
     people = [p.person for p in result.people]
     for person in dict.fromkeys([*people, *(person for person, *_ in segments)]):
-        add(person_name(person), [rest for whose, *rest in segments if whose == person])
+        add(person_name(person), [(start, end, text) for whose, start, end, text in segments if whose == person])
     if result.speech is not None:
         add("speech", [(start, end, "speech") for start, end in result.speech])
     if result.cuts:

@@ -32,7 +32,8 @@ def cues(result: Result) -> Iterator[Cue]:
         if start < end:
             changes.setdefault(end, ([], []))[0].append(place)
             changes.setdefault(start, ([], []))[1].append(place)
-    since, shown = 0, set()
+    since = 0
+    shown: set[int] = set()
     for now in sorted(changes):
         if shown:
             yield Cue(since, now, tuple(result.segments[place] for place in sorted(shown)))
