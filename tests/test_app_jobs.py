@@ -14,8 +14,8 @@ from conftest import SAMPLE
 
 pytest.importorskip("starlette", reason="needs avser[app]")
 
+from avser.app.errors import Refusal
 from avser.app.jobs import Desk, Job, Recording
-from avser.app.refusal import Refusal
 from avser.app.settings import Settings
 from avser.errors import ConfigError
 from avser.options import Options

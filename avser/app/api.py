@@ -13,19 +13,17 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from avser import __version__
 from avser import results as values
-from avser.app import files, guards, schemas
+from avser.app import errors, files, guards, schemas
 from avser.app.choices import Choice, revised
+from avser.app.errors import Refusal
 from avser.app.jobs import Desk, Job
-from avser.app.refusal import Refusal
 from avser.app.settings import Settings
 from avser.app.view import view
-from avser.errors import AvserError
 from avser.options import Options
 from avser.sample import sample_clip
 from avser.writers import WRITERS
@@ -81,10 +79,7 @@ def build(desk: Desk, settings: Settings, models: Mapping[str, Mapping]) -> guar
         models: facts on each model by its name (see `avser.app.view.model_facts`), the first by default.
     """
     app = FastAPI(title="avser", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(AvserError, _unfit)
-    app.add_exception_handler(Exception, _failed)
+    errors.add_handlers(app)
     _add_facts(app, desk, settings, models)
     _add_predict(app, desk, settings, models)
     _add_jobs(app, desk, settings, models)
@@ -295,28 +290,3 @@ def _result(job: Job) -> values.Result:
 
 def _to_dict(job: Job, result: values.Result) -> dict:
     return dataclasses.replace(result, path=Path(job.recording.name)).to_dict()
-
-
-# Errors as JSON
-
-
-def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    sentence = error.detail or HTTPStatus(error.status_code).phrase
-    return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
-
-
-def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return JSONResponse({"error": f"{where}: {first['msg']}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
-def _unfit(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
-def _failed(request: Request, error: Exception) -> Response:
-    sentence = f"avser itself failed ({type(error).__name__}): please report this with the file"
-    return JSONResponse({"error": sentence}, HTTPStatus.INTERNAL_SERVER_ERROR)

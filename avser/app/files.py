@@ -15,8 +15,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
 from avser import writers
+from avser.app.errors import Refusal
 from avser.app.jobs import Job
-from avser.app.refusal import Refusal
 from avser.results import Result
 from avser.writers import WRITERS
 

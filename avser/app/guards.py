@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 
-from avser.app.refusal import Refusal
+from avser.app.errors import Refusal, as_json
 from avser.app.settings import STALL, Settings
 
 Scope = dict[str, Any]
@@ -61,7 +60,7 @@ class Guard:
         try:
             self._check(scope)
         except Refusal as refusal:
-            await refused(refusal)(scope, receive, send_guarded)
+            await as_json(refusal)(scope, receive, send_guarded)
             return
         await self.app(scope, self._limited(receive), send_guarded)
 
@@ -104,11 +103,6 @@ class Guard:
     def _too_large(self) -> Refusal:
         limit = f"{self.settings.max_upload:g} MB"
         return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the recording is larger than {limit}: shorten it")
-
-
-def refused(refusal: Refusal) -> JSONResponse:
-    """A refusal as JSON."""
-    return JSONResponse({"error": refusal.sentence}, refusal.status_code, headers=refusal.headers)
 
 
 def _name(address: str) -> str:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
-from avser.app.refusal import Refusal
+from avser.app.errors import Refusal
 from avser.app.settings import HELD, ROOM, Settings
 from avser.app.workers import Answer, Task, Worker
 from avser.batch.workers import cores
