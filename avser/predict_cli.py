@@ -19,6 +19,8 @@ Window = Annotated[float, typer.Option(help="Length of a window, s.")]
 Hop = Annotated[float, typer.Option(help="From one window to the next, s.")]
 MaxFaces = Annotated[int, typer.Option(help="Follow so many people at the same time.")]
 MinFace = Annotated[int, typer.Option(help="Smallest face, px of a picture 720 px high.")]
+ENGINES = ("local", "ray")
+CLUSTER = {"rich_help_panel": "Many machines"}
 
 
 def predict(
@@ -29,8 +31,13 @@ def predict(
             help="Video or audio files, folders of them, patterns in quotes ('clips/**/*.mp4'), or @LIST.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
-    formats: Annotated[str, typer.Option("-f", "--format", help="Formats to write, parted by commas.")] = "json",
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="PATH", help="Folder for the results.")
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("-f", "--format", help="Formats to write, parted by commas.", show_default="json"),
+    ] = None,
     modality: Modality = None,
     model: Model = "av-base",
     runtime: Runtime = "auto",
@@ -52,36 +59,98 @@ def predict(
             metavar="CSV", help="Table with column path, and if wanted output and settings (window, …) by file."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the files; 0: one a core.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the files; 0: one a core.", show_default="1")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Leave out what is done already, by content and settings."),
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no tables and no progress.")] = False,
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray: on many machines, from one manifest to Parquet tables.", **CLUSTER),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster; auto: the one that this machine belongs to.", **CLUSTER),
+    ] = None,
+    block: Annotated[
+        int, typer.Option(help="Files that a worker takes at once, and one piece of the tables holds.", **CLUSTER)
+    ] = 16,
+    max_fetch: Annotated[
+        float, typer.Option(help="Largest file that is fetched from a URL, GB.", **CLUSTER)
+    ] = 10.0,
 ) -> None:
     """Find the emotions expressed in videos, as a table and as files."""
     if not (videos or list_file or manifest):
         raise typer.BadParameter("name a VIDEO, or give --list or --manifest")
-    from avser.batch import jobs, progress
+    _check_engine(engine, address)
     from avser.options import Options
 
-    job = jobs.Job(
-        sources=videos or (),
-        output=output,
-        formats=tuple(name.strip() for name in formats.split(",")),
-        model=model,
-        options=Options(modality, window, hop, smooth, vad, max_faces, min_face),
-        list_file=list_file,
-        manifest=manifest,
-        workers=workers,
-        resume=resume,
-        runtime=runtime,
-    )
-    summary = progress.run(job, quiet)
+    options = Options(modality, window, hop, smooth, vad, max_faces, min_face)
+    if engine == "ray":
+        from avser.cluster import running
+
+        summary = running.run(
+            running.Job(
+                manifest=_one_manifest(videos or [], list_file, manifest),
+                output=_table_folder(output, formats),
+                model=model,
+                runtime=runtime,
+                options=options,
+                workers=workers or 0,
+                resume=resume,
+                block=block,
+                limit=int(max_fetch * 1e9),
+                address=address,
+            ),
+            quiet,
+        )
+    else:
+        from avser.batch import jobs, progress
+
+        job = jobs.Job(
+            sources=videos or (),
+            output=None if output is None else Path(output),
+            formats=tuple(name.strip() for name in (formats or "json").split(",")),
+            model=model,
+            options=options,
+            list_file=list_file,
+            manifest=manifest,
+            workers=1 if workers is None else workers,
+            resume=resume,
+            runtime=runtime,
+        )
+        summary = progress.run(job, quiet)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
     if summary.failed:
         raise typer.Exit(FAILED)
+
+
+def _check_engine(engine: str, address: str | None) -> None:
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
+    if address is not None and engine != "ray":
+        raise typer.BadParameter("--address is for --engine ray")
+
+
+def _one_manifest(named: list[str], list_file: str | None, manifest: str | None) -> str:
+    """The manifest of a job on a cluster, named as such or in the place of a video."""
+    given = [*named, *([manifest] if manifest else [])]
+    if len(given) != 1 or list_file:
+        raise typer.BadParameter("--engine ray takes one manifest: a CSV with a column path")
+    return given[0]
+
+
+def _table_folder(output: str | None, formats: str | None) -> str:
+    """Where a job on a cluster writes its tables."""
+    if output is None:
+        raise typer.BadParameter("--engine ray needs -o: a folder that all machines share, or a URL")
+    if formats not in (None, "parquet"):
+        raise typer.BadParameter(f"--engine ray writes parquet, not {formats}: leave out -f")
+    return output
 
 
 def live(
