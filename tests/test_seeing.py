@@ -28,8 +28,10 @@ def test_faces_load_neither_matplotlib_nor_sounddevice():
 
 
 def test_what_was_left_out_is_there_when_it_is_used():
-    place = "mediapipe.python.solutions" if brings_networks() else "mediapipe.tasks.python.vision"
-    use = f"import {place}.drawing_utils as d; print(d.plt.figure.__module__)\n"
+    use = "from mediapipe.python.solutions import drawing_utils as d"
+    if not brings_networks():
+        use = "from mediapipe.tasks.python.vision import drawing_utils as d"
+    use += "; print(d.plt.figure.__module__)\n"
     assert said(FIND + LOOK + use) == "matplotlib.pyplot"
     assert said(FIND + LOOK + "import matplotlib.pyplot as p; print(p.__file__ is not None)") == "True"
 

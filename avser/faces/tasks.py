@@ -50,7 +50,7 @@ class _Task:
                 with later(UNUSED):
                     import mediapipe
                     from mediapipe.tasks.python import vision
-            except (ImportError, OSError) as error:  # it loads its C++ part by ctypes
+            except (ImportError, OSError) as error:
                 raise cannot_load(error) from error
             self._picture = mediapipe.Image
             self._format = mediapipe.ImageFormat.SRGB
@@ -61,13 +61,14 @@ class _Task:
                 self._end = weakref.finalize(self, _end, task)
                 self._task = task
                 self.look(np.zeros((8, 8, 3), np.uint8))  # its threads report to stderr until that is through
-            except OSError as error:
-                raise cannot_load(error) from error
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, FileNotFoundError, PermissionError) as error:
+                why = " ".join(str(error).split())[:200]
                 raise ModelError(
                     f"{path} is not a file that mediapipe {mediapipe.__version__} reads as {name} "
-                    f"({str(error).splitlines()[0][:200]}): run `avser models fetch face`"
+                    f"({why}): run `avser models fetch face`"
                 ) from None
+            except OSError as error:  # its C++ part comes only now
+                raise cannot_load(error) from error
 
     def look(self, view: np.ndarray):
         """What the task says of a picture (H, W, 3) uint8 RGB, contiguous."""
@@ -86,17 +87,18 @@ class Detector:
     def find(self, view: np.ndarray) -> list[Sighting]:
         """Faces in a picture (H, W, 3) uint8 RGB, contiguous."""
         height, width = view.shape[:2]
-        side = max(height, width)
-        before, above = (side - width) // 2, (side - height) // 2
+        above, before = max(width - height, 0) // 2, max(height - width, 0) // 2
+        square = _squared(view, above, before)
+        rows, columns = square.shape[:2]
         found = []
-        for detection in self._task.look(_squared(view, side, above, before)).detections:
+        for detection in self._task.look(square).detections:
             box = detection.bounding_box
             x, y = box.origin_x - before + CUT, box.origin_y - above + CUT
             corners = (x / width, y / height, (x + box.width + CUT) / width, (y + box.height + CUT) / height)
-            eyes = (
-                ((p.x * side - before) / width, (p.y * side - above) / height) for p in detection.keypoints[:2]
+            right, left = (
+                ((p.x * columns - before) / width, (p.y * rows - above) / height) for p in detection.keypoints[:2]
             )
-            found.append(Sighting(float(detection.categories[0].score), corners, tuple(eyes)))
+            found.append(Sighting(float(detection.categories[0].score), corners, (right, left)))
         return found
 
     def close(self) -> None:
@@ -170,13 +172,14 @@ def detector(network: int, min_score: float) -> Detector | PartsDetector:
     return PartsDetector(near) if network == FULL_RANGE else near
 
 
-def _squared(view: np.ndarray, side: int, above: int, before: int) -> np.ndarray:
-    """A picture in the middle of a black square, as the network sees it anyway.
+def _squared(view: np.ndarray, above: int, before: int) -> np.ndarray:
+    """A picture with black strips above and below it, or on both sides, as the network sees it anyway.
 
-    Corners of boxes are cut off at the upper and left border of the picture that is given: so less is.
+    Boxes are pushed inside of the picture that is given: so fewer are.
     """
-    edges = (above, side - view.shape[0] - above, before, side - view.shape[1] - before)
-    return opencv().copyMakeBorder(view, *edges, opencv().BORDER_CONSTANT) if any(edges) else view
+    if not above and not before:
+        return view
+    return opencv().copyMakeBorder(view, above, above, before, before, opencv().BORDER_CONSTANT)
 
 
 def _moved(face: Sighting, x: float, y: float, part: tuple[int, ...], view: tuple[int, ...]) -> Sighting:
