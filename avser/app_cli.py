@@ -9,8 +9,10 @@ import typer
 from avser.errors import MissingExtraError
 from avser.exits import INTERRUPTED
 
-EPILOG = """For programs: [bold]curl -F file=@talk.mp4 -F hop=0.5 http://127.0.0.1:8000/predict[/bold] answers with
-the JSON of avser predict; the description by OpenAPI is at /openapi.json."""
+EPILOG = (
+    "For programs: [bold]curl -F file=@talk.mp4 -F hop=0.5 http://127.0.0.1:8000/predict[/bold] answers with the "
+    "JSON of avser predict; the description by OpenAPI is at /openapi.json."
+)
 
 
 def serve(

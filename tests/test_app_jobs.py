@@ -15,6 +15,7 @@ from conftest import SAMPLE
 pytest.importorskip("starlette", reason="needs avser[app]")
 
 from avser.app.errors import Refusal
+from avser.app.files import as_file
 from avser.app.jobs import Desk, Job, Recording
 from avser.app.settings import Settings
 from avser.errors import ConfigError
@@ -72,6 +73,10 @@ def test_places_in_the_queue(tmp_path, small_models):
         assert third.recording.path.exists()
         for job in (first, third):
             assert answered(job).result is not None
+        with pytest.raises(Refusal, match="the mp4 took longer than 0 s"):
+            as_file(first, first.answer.result, "mp4", at.folder, 0.0)
+        kept = {first.recording.path.parent, third.recording.path.parent}
+        assert set(at.folder.iterdir()) == kept
         assert first.second > 0
         assert first.duration == pytest.approx(5.7, abs=0.2)
 

@@ -23,7 +23,11 @@ from avser.writers import WRITERS
 SLOW = ("mp4",)
 """Formats that take about as long as the prediction; one such file is made at a time."""
 
+MOST_SLOW = 4
+"""Requests for such files that may wait; each of them takes a thread of the server."""
+
 _slowly = threading.Lock()
+_places = threading.BoundedSemaphore(MOST_SLOW)
 
 
 def formats() -> list[dict]:
@@ -73,12 +77,14 @@ def _write_slowly(job: Job, result: Result, target: Path, format: str, limit: fl
         if time.monotonic() > deadline:
             raise Refusal(HTTPStatus.GATEWAY_TIMEOUT, f"the {format} took longer than {limit:g} s: choose another")
 
-    if not _slowly.acquire(timeout=limit):
+    if not _places.acquire(blocking=False):
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"others wait for a {format} as well: try again later", 30)
     try:
-        writers.write(result, target, format, check)
+        with _slowly:
+            check(0.0)
+            writers.write(result, target, format, check)
     finally:
-        _slowly.release()
+        _places.release()
 
 
 def _named(job: Job, result: Result, format: str, home: Path) -> Result:

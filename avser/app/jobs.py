@@ -118,7 +118,7 @@ class Desk:
         return len(self._waiting)
 
     def check_room(self) -> None:
-        """Refuse an upload for which there will be no place in the queue, before it is received."""
+        """Refuse an upload for which there is no place in the queue."""
         if len(self._waiting) >= self.settings.queue:
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
