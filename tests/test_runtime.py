@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from conftest import SAMPLE
 
 from avser import checkpoint, runtime
 from avser.caching import cache_folder
 from avser.checkpoint import Branch
 from avser.metrics import softmax
+from avser.recognizer import load_model
 from avser.types import ConfigError, MissingExtraError, ModelError
 
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -120,3 +123,21 @@ def test_large_batches_keep_their_order(branches):
     (faces,) = given(branches["face"], 2 * runtime.AT_ONCE["face"] + 1)
     alone = np.concatenate([run(face[None]) for face in faces])
     np.testing.assert_allclose(run(faces), alone, atol=1e-5)
+
+
+def test_a_model_of_ones_own_runs_by_torch_or_by_a_graph_in_the_cache(own):
+    by_torch, by_onnx = (load_model(own.path, engine) for engine in ("auto", "onnx"))
+    assert by_torch.checkpoint.branches["face"].runner.__func__ is Branch.run_by_torch
+    assert len(graphs()) == 1
+    found, expected = (model.predict(SAMPLE).overall.probs for model in (by_onnx, by_torch))
+    np.testing.assert_allclose(found, expected, atol=CLOSE)
+
+
+def test_torch_takes_as_many_threads_as_its_process_may(branches, monkeypatch):
+    monkeypatch.setattr(runtime, "THREADS", 1)
+    before = torch.get_num_threads()
+    try:
+        runtime.branch_runner(branches["face"], "torch")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
