@@ -25,6 +25,8 @@ from avser.windows import audio_windows
 
 LOOK_HEIGHT = 720
 """Height in px to which larger pictures are scaled before faces are looked for."""
+TAIL = 2.0
+"""Most pictures that may be left out at the end, of those that are wanted."""
 BATCH = 8
 """Windows or faces that go through a network at once; more are no faster on a processor, but take more memory."""
 
@@ -216,18 +218,20 @@ class Watcher:
 
 def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
-    end = 0.0
+    end, fps = 0.0, branch.config.face.fps
     asks_who_speaks = options.modality == "fused" and options.vad and info.has_audio
     # a stream that is announced, but empty, shows no face
     with FaceDetector() as detector, MouthMeter() as mouths:
         watcher = Watcher(branch, detector, options, info.height, mouths if asks_who_speaks else None)
         if info.has_video:
             with contextlib.suppress(media.NoStreamError):
-                for frame in media.iter_frames(path, fps=branch.config.face.fps, height=LOOK_HEIGHT):
+                for frame in media.iter_frames(path, fps, LOOK_HEIGHT, skip=True):
                     end = frame.time
                     report(frame.time)
                     watcher.update(frame)
-            # the last picture is shown until the end of the stream, which the header tells best
+            # The last picture is shown until the end of the stream, which the header tells best. It may speak of the
+            # sound, which counts for itself; but where that ends about now, pictures that were left out may follow.
             shown = end + float(1 / info.fps) if info.fps else end
-            end = max(shown, 0.0 if info.has_audio else info.duration or 0.0)
+            length = info.duration or 0.0
+            end = max(shown, 0.0 if info.has_audio and length > end + TAIL / fps else length)
         return watcher.faces(end)

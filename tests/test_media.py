@@ -273,6 +273,26 @@ def test_thinning_selects_frames_and_never_doubles_them(flash_beep, fps):
     assert len(thin) == pytest.approx(3 * min(fps, 29.97), abs=1.5)
 
 
+@pytest.mark.parametrize(("between", "spared"), [(2, True), (16, False)])
+def test_frames_that_no_other_needs_are_left_out_where_enough_remain(make_media, between, spared):
+    """B-frames between those that count: few, and decoding does without them; many, and it takes them after all."""
+    need_encoder("libx264")
+    encoder = ["-c:v", "libx264", "-bf", str(between), "-b_strategy", "0", "-sc_threshold", "0", "-g", "200"]
+    source = ["-f", "lavfi", "-i", "testsrc=size=96x64:rate=30:duration=3"]
+    path = make_media("b.mp4", *source, *encoder, "-x264-params", "b-pyramid=none:b-adapt=0")
+    fps = 10.0
+    thin, times = ([f.time for f in media.iter_frames(path, fps, skip=skip)] for skip in (True, False))
+    assert np.diff(thin).max() <= media.MAX_SKIPPED / fps
+    if spared:
+        assert len(thin) == pytest.approx(len(times), abs=2)
+    else:  # from the second frame on they are the same
+        assert thin[0] == times[0]
+        assert thin[1:] == times[1:]
+    assert [f.time for f in media.iter_frames(path, 20.0, skip=True)] == [
+        f.time for f in media.iter_frames(path, 20.0)
+    ]  # the file has not twice as many
+
+
 def test_a_range_is_closed_at_its_start_and_open_at_its_end(flash_beep):
     times = [f.time for f in media.iter_frames(flash_beep().path, start=0.4, end=0.8)]
     np.testing.assert_allclose(times, np.arange(10, 20) / 25, atol=1e-5)

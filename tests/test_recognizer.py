@@ -211,7 +211,8 @@ def test_one_modality_of_a_fused_model(fused, sample, modality):
         assert list(p.modalities) == [modality]
         assert p.weights == {modality: 1.0}
         np.testing.assert_allclose(p.probs, p.modalities[modality])
-        np.testing.assert_allclose(p.probs, both.modalities[modality], atol=1e-9)
+        if (p.start, p.end) == (both.start, both.end):  # the last window ends with what was asked for
+            np.testing.assert_allclose(p.probs, both.modalities[modality], atol=1e-9)
 
 
 def test_video_without_sound(fused, face_only):

@@ -168,7 +168,7 @@ class Live:
     def _frames(self, rate: float) -> Iterator[Frame]:
         if self.source.file is None:
             return feeds.live_frames(devices.camera(self.source.camera, rate), self._clock)
-        return feeds.played_frames(media.iter_frames(self.source.file, rate, LOOK_HEIGHT), self._clock)
+        return feeds.played_frames(media.iter_frames(self.source.file, rate, LOOK_HEIGHT, skip=True), self._clock)
 
     def _blocks(self) -> Iterator:
         if self.source.file is None:

@@ -7,9 +7,8 @@ would differ between streams for MPEG files, where it starts at the first stream
 
 from __future__ import annotations
 
-import logging
-import queue
-import re
+import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import ffmpeg
 import numpy as np
 
 from avser.media.headers import MAX_DURATION, Header, input_options, probe, read_header
-from avser.media.paths import find_media, show, url
-from avser.media.processes import CPU_BASE, CPU_PER_SECOND, MAX_MEMORY, Process, every_frame, ffmpeg_binary
+from avser.media.paths import find_media, show
+from avser.media.processes import every_frame, ffmpeg_binary
+from avser.media.reading import FILE, NoStreamError, Reading
 from avser.types import AudioTrack, Frame, MediaError
 
 __all__ = ["NoStreamError", "ffmpeg_binary", "find_media", "iter_audio", "iter_frames", "probe", "read_audio"]
@@ -32,16 +32,19 @@ SEEK_MARGIN = 5.0
 MAX_DRIFT = 0.04
 """Longest difference between sound and its timestamps that is let be, in s; beyond it silence fills the gap."""
 
+SPARE = 2.0
+"""Frames of a file for each one that is wanted, from which on some need not be decoded."""
+
+MAX_SKIPPED = 3.0
+"""Longest time without a frame where some are not decoded, in wanted frames."""
+
+SHIFT = 0.3
+"""Shift of the grid by which frames are thinned, in its cells, so that the frames of a rate that it divides do not
+lie on the edges of cells."""
+
 MAX_GAP = 3600.0
 """Longest time that a stream may be silent or dark, in s. What comes after a longer one is left out: a timestamp
 that a flipped bit sends into the future would otherwise bring years of silence."""
-
-_COMPLAINT = re.compile(r"\S.*(error|invalid|corrupt|partial file|prematurely|truncat)", re.I)
-_log = logging.getLogger(__name__)
-
-
-class NoStreamError(MediaError):
-    """A file has no sound where sound was asked for, or no picture where frames were."""
 
 
 def read_audio(path: str | Path, rate: int = 16000, start: float = 0.0, end: float | None = None) -> AudioTrack:
@@ -95,7 +98,7 @@ def iter_audio(
     stream = stream.filter("aselect", near)
     stream = stream.filter("aresample", **{"async": 1, "first_pts": 0, "min_hard_comp": MAX_DRIFT})
     output = stream.filter("aformat", **mono).output("pipe:", format="f32le", acodec="pcm_f32le")
-    with _Process(output, header) as process:
+    with Reading(output, header) as process:
         while last is None or position < last:
             samples = np.empty(size if last is None else min(size, last - position), "<f4")
             samples = samples[: process.read_into(samples) // 4]
@@ -114,6 +117,7 @@ def iter_frames(
     height: int | None = None,
     start: float = 0.0,
     end: float | None = None,
+    skip: bool = False,
 ) -> Iterator[Frame]:
     """The frames of a video, upright, with their true times on the clock of the sound, in constant memory.
 
@@ -126,6 +130,8 @@ def iter_frames(
         height: greatest height in px; smaller pictures stay as they are. The aspect is kept, sizes are even.
         start: time of the first frame wanted, in s.
         end: frames from here on are left out, in s; None for the end.
+        skip: whether frames from which no other is decoded may be left out where the file has at least `SPARE` as
+            many as `fps` asks for. Decoding then takes about half the time, and most times differ a little.
 
     Yields:
         frames in order of time, no two at the same time.
@@ -140,22 +146,36 @@ def iter_frames(
         raise NoStreamError(f"{show(path)} has no video: give a file with a video stream")
     if end is not None and end <= start:
         return
-    width, height = _fit(info.width, info.height, height)
+    size = _fit(info.width, info.height, height)
     start = max(start, 0.0)
-    stream = video_stream(header, start)
+    skips = skip and fps is not None and info.fps is not None and info.fps >= SPARE * fps
+    stream = video_stream(header, start, skips)
     stream = stream.filter("trim", start=_seconds(start), **({} if end is None else {"end": _seconds(end)}))
     if fps is not None:
-        # the grid is shifted so that the frames of a rate that fps divides do not lie on the edges of its cells
-        cell = "floor({}*" + f"{float(fps):.6f}+0.3)"
+        cell = "floor({}*" + f"{float(fps):.6f}+{SHIFT})"
         new_cell = f"gt({cell.format('t')},{cell.format('prev_selected_t')})"
         stream = stream.filter("select", f"isnan(prev_selected_t)+{new_cell}")
-    stream = stream.filter("scale", width, height, flags="area").filter("setsar", "1").filter("format", "rgb24")
-    yield from read_frames(stream, header, (height, width, 3), "rgb24", start, whole=start == 0 and end is None)
+    stream = stream.filter("scale", *size, flags="area").filter("setsar", "1").filter("format", "rgb24")
+    frames = read_frames(stream, header, (*size[::-1], 3), "rgb24", start, whole=start == 0 and end is None)
+    last = math.inf
+    with contextlib.closing(frames):
+        for frame in frames:
+            if skips and frame.time - last > MAX_SKIPPED / fps:
+                break  # too many were left out
+            yield frame
+            last = frame.time
+        else:
+            return
+    next_cell = (math.floor(last * fps + SHIFT) + 1 - SHIFT) / fps
+    yield from iter_frames(path, fps, height, next_cell, end)
 
 
-def video_stream(header: Header, start: float = 0.0):
-    """The pictures of a file as an ffmpeg-python stream for `read_frames`, upright, on the clock of the sound."""
-    stream = _input(header, start)[str(header.video)]
+def video_stream(header: Header, start: float = 0.0, skip: bool = False):
+    """The pictures of a file as an ffmpeg-python stream for `read_frames`, upright, on the clock of the sound.
+
+    With `skip`, those from which no other is decoded are left out.
+    """
+    stream = _input(header, start, **({"skip_frame": "noref"} if skip else {}))[str(header.video)]
     return stream.filter("settb", "AVTB").filter("setpts", f"PTS-({round(header.start * 1_000_000)})")  # µs
 
 
@@ -173,7 +193,7 @@ def read_frames(
     output = stream.output("pipe:", format="rawvideo", pix_fmt=pixels, **own_words, **every_frame())
     time = -1.0
     got = False
-    with _Process(output, header) as process:
+    with Reading(output, header) as process:
         while True:
             image = np.empty(shape, np.uint8)
             if process.read_into(image) < image.nbytes:
@@ -199,84 +219,12 @@ def _check_end(header: Header, time: float) -> None:
         raise MediaError(f"{show(header.info.path)} goes on for more than {hours:.0f} h: cut it in parts")
 
 
-class _Process(Process):
-    """A running ffmpeg whose output is read from a pipe.
-
-    Args:
-        output: an ffmpeg-python graph on the file of `_input`.
-        header: of the file.
-    """
-
-    def __init__(self, output, header: Header) -> None:
-        self.times: queue.SimpleQueue[tuple[float, float | None] | None] = queue.SimpleQueue()
-        path = header.info.path
-        command = output.global_args("-copyts").compile()[1:]
-        seconds = header.info.duration or MAX_DURATION
-        cpu = CPU_BASE + CPU_PER_SECOND * seconds
-        super().__init__([url(path) if part == _FILE else part for part in command], path, cpu)
-
-    def next_time(self) -> tuple[float, float | None]:
-        """Time of the next frame in s, not a number if it has none, and how long it lasts, None if unknown.
-
-        showinfo tells them before the frame is written.
-        """
-        with self.waiting():
-            times = self.times.get()
-        if times is None:
-            self.wait()
-            raise MediaError(f"ffmpeg gives no times for the frames of {show(self.path)}: try another ffmpeg")
-        return times
-
-    def finish(self, what: str, got: bool, whole: bool) -> None:
-        """Wait for the end and judge it.
-
-        Raises:
-            NoStreamError: the whole stream was asked for and it is empty.
-            MediaError: ffmpeg failed before anything could be decoded, came to a limit, or was killed.
-        """
-        code = self.wait()
-        complaints = [m for m in self.messages if _COMPLAINT.match(m)]
-        if not got and code and self.short_of_memory:
-            limit = f"{MAX_MEMORY >> 30} GiB"
-            raise MediaError(
-                f"the {what} in {show(self.path)} needs more than {limit} to be decoded: re-encode it"
-            )
-        if not got and (code or (whole and complaints)):
-            why = _clean(complaints[-1]) if complaints else f"ffmpeg ended with code {code}"
-            raise MediaError(f"no {what} in {show(self.path)} can be decoded ({why}): copy the file anew")
-        if not got and whole:
-            raise NoStreamError(f"the {what} stream of {show(self.path)} is empty: give a file that has {what}")
-        if code or any(re.search("partial file|prematurely|truncat", m, re.I) for m in complaints):
-            _log.warning("the %s in %s is damaged or cut short: only a part was read", what, show(self.path))
-
-    def heed(self, message: str) -> None:
-        # Searched anywhere in the line: messages of other threads may come before it. What a file says of itself,
-        # and might feign, is shown before the line on the mapping, and not again: the output has no metadata.
-        found = re.search(r"\bn:\s*\d+\s+pts:\s*(-?\d+|NOPTS)\s+pts_time:", message)
-        if "Stream mapping:" in message:
-            while not self.times.empty():
-                self.times.get()
-        elif found:
-            time = float("nan") if found[1] == "NOPTS" else int(found[1]) / 1_000_000
-            lasts = re.search(r"\bduration:\s*([1-9]\d*)\s", message)
-            self.times.put((time, int(lasts[1]) / 1_000_000 if lasts else None))
-        else:
-            super().heed(message)
-
-    def silent(self) -> None:
-        self.times.put(None)  # so that nobody waits for ever
-
-
-_FILE = "file:"
-"""Stands for the file in a graph: ffmpeg-python takes no name that holds bytes which are no text."""
-
-
-def _input(header: Header, start: float):
+def _input(header: Header, start: float, **more: str):
     """The file as an ffmpeg-python input. A seek is only a head start: filters cut by the true timestamps."""
-    options = {"threads": THREADS}
+    options = {"threads": THREADS, **more}
     if start > SEEK_MARGIN:
         options |= {"noaccurate_seek": None, "ss": _seconds(start - SEEK_MARGIN)}
-    return ffmpeg.input(_FILE, **input_options(), **options)
+    return ffmpeg.input(FILE, **input_options(), **options)
 
 
 def _fit(width: int, height: int, limit: int | None) -> tuple[int, int]:
@@ -291,9 +239,3 @@ def _fit(width: int, height: int, limit: int | None) -> tuple[int, int]:
 
 def _seconds(value: float) -> str:
     return f"{value:.6f}"
-
-
-def _clean(message: str) -> str:
-    """A message of ffmpeg without the address of the part that says it, fit for one line."""
-    text = re.sub(r"^(\[[^]]*\] *)+", "", message).strip().rstrip(".")
-    return show(text if len(text) < 200 else f"{text[:200]} …")
