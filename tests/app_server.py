@@ -36,8 +36,8 @@ class Server:
         return httpx.Client(base_url=self.address, timeout=LIMIT)
 
     def kept(self) -> list[Path]:
-        """All that lies in the temporary folder."""
-        return list(self.folder.rglob("*"))
+        """The server's temporary folder, and all that lies in it; libraries may keep files beside it."""
+        return [path for home in self.folder.glob("avser-app-*") for path in (home, *home.rglob("*"))]
 
     def stop(self, how: int) -> int:
         """End it by a signal; its exit code."""
