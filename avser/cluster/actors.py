@@ -109,7 +109,7 @@ class Worker:
     A piece that is done again, because the machine was lost that did it, takes up what has been written of it.
 
     Args:
-        work: what there is to do. ledger: handle of the `Ledger`.
+        work: what there is to do. ledger: handle of the `Ledger`; None where there is one process only.
     """
 
     def __init__(self, work: Work, ledger) -> None:
@@ -215,6 +215,8 @@ class Worker:
 
     def _tell(self, what: str, id: str) -> int:
         """Tell the ledger; without it, for its machine may be lost, all goes on."""
+        if self.ledger is None:
+            return 0
         import ray
 
         with contextlib.suppress(ray.exceptions.RayError):
