@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -88,7 +89,7 @@ def listen(
     path: Path,
     info: MediaInfo,
     options: Options,
-    seen: float,
+    seen: Callable[[], float],
     report: Progress,
     needs: bool = False,
 ) -> Voice:
@@ -96,7 +97,7 @@ def listen(
 
     Args:
         options: length and hop of the windows, and whether speech is looked for.
-        seen: end of the video, in s; windows go on to the later of the two ends.
+        seen: tells the end of the video, in s, when the sound has ended; windows go on to the later of the two.
         needs: whether the fusion goes by evidence as well (see `avser.evidence`).
     """
     if not info.has_audio:
@@ -216,12 +217,34 @@ class Watcher:
         )
 
 
+_idle: list[tuple[FaceDetector, MouthMeter]] = []
+"""Networks that no prediction uses now: to load them takes as long as to look at a second of video."""
+
+
+@contextlib.contextmanager
+def _loaded() -> Iterator[tuple[FaceDetector, MouthMeter]]:
+    """Networks for one thread, those of an earlier prediction if they are free."""
+    try:
+        networks = _idle.pop()
+    except IndexError:
+        networks = FaceDetector(), MouthMeter()
+    yield networks  # after an error they are not used again
+    _idle.append(networks)
+
+
+@atexit.register
+def _close() -> None:
+    while _idle:
+        for network in _idle.pop():
+            network.close()
+
+
 def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: Progress) -> Faces:
     """What each followed face says in each frame in which it is seen."""
     end, fps = 0.0, branch.config.face.fps
     asks_who_speaks = options.modality == "fused" and options.vad and info.has_audio
     # a stream that is announced, but empty, shows no face
-    with FaceDetector() as detector, MouthMeter() as mouths:
+    with _loaded() as (detector, mouths):
         watcher = Watcher(branch, detector, options, info.height, mouths if asks_who_speaks else None)
         if info.has_video:
             with contextlib.suppress(media.NoStreamError):
@@ -229,8 +252,8 @@ def look(branch: Branch, path: Path, info: MediaInfo, options: Options, report: 
                     end = frame.time
                     report(frame.time)
                     watcher.update(frame)
-            # The last picture is shown until the end of the stream, which the header tells best. It may speak of the
-            # sound, which counts for itself; but where that ends about now, pictures that were left out may follow.
+            # The last picture is shown until the end of the stream, which the header tells best. It may speak of
+            # the sound, which counts for itself; but where that ends about now, left out pictures may follow.
             shown = end + float(1 / info.fps) if info.fps else end
             length = info.duration or 0.0
             end = max(shown, 0.0 if info.has_audio and length > end + TAIL / fps else length)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from avser import checkpoint, media, timeline
 from avser import runtime as engines
+from avser.beside import Beside
 from avser.branches import Faces, Progress, Voice, listen, look
 from avser.checkpoint import Checkpoint
 from avser.deciding import Decider
@@ -136,8 +138,14 @@ class Recognizer:
         self, path: Path, info: MediaInfo, options: Options, report: Progress
     ) -> tuple[Faces | None, Voice | None]:
         branches, modality = self.checkpoint.branches, options.modality
-        faces = look(branches["face"], path, info, options, report) if modality != "audio" else None
         if modality == "face":
-            return faces, None
-        seen = faces.end if faces else 0.0
-        return faces, listen(branches["audio"], path, info, options, seen, report, self.decider.needs)
+            return look(branches["face"], path, info, options, report), None
+        listening = functools.partial(listen, branches["audio"], path, info, options, needs=self.decider.needs)
+        if modality == "audio":
+            return None, listening(seen=lambda: 0.0, report=report)
+        if not (info.has_video and info.has_audio):
+            faces = look(branches["face"], path, info, options, report)
+            return faces, listening(seen=lambda: faces.end, report=report)
+        with Beside(listening) as voice:
+            faces = look(branches["face"], path, info, options, voice.reporting(report))
+            return faces, voice.result(faces.end)

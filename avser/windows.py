@@ -32,12 +32,13 @@ def window_grid(duration: float, window: float, hop: float) -> list[tuple[float,
 
 
 def audio_windows(
-    path: Path, rate: int, window: float, hop: float, seen: float, taps: Iterable[Tap] = ()
+    path: Path, rate: int, window: float, hop: float, seen: Callable[[], float], taps: Iterable[Tap] = ()
 ) -> Iterator[tuple[float, float, AudioTrack]]:
     """Each window of the grid with a stretch of sound that covers it, reading the sound once.
 
     Args:
-        seen: end of the video, in s; the grid goes on to the later of the two ends.
+        seen: tells the end of the video, in s; the grid goes on to the later of the two ends. It is asked when the
+            sound has ended.
         taps: each gets all of the sound in blocks, one after the other, before the windows that lie in them.
     """
     held = AudioTrack(np.zeros(0, np.float32), rate)
@@ -52,6 +53,6 @@ def audio_windows(
             count += 1
         # the window that is flush with the end may begin one hop before the next one of the grid
         held = held.between(min((count - 1) * hop, held.end - window - hop), held.end)
-    duration = max(held.end, seen)
+    duration = max(held.end, seen())
     for start, end in window_grid(duration, window, hop)[count:]:
         yield start, end, held

@@ -22,7 +22,7 @@ LAYERS = tuple(
         "media faces features pictures handcrafted embeddings inputs units silero speech speaking metrics logits "
         "subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
-        "branches deciding story recognizer caching onnx runtime console batch live",
+        "branches beside deciding story recognizer caching onnx runtime console batch live",
         "fusion training",
         "onnx_int8 audit corpora explain plots benchmark reports training_reports",
         "exits app datasets_cli models_cli predict_cli app_cli cli cluster",

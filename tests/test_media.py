@@ -275,7 +275,7 @@ def test_thinning_selects_frames_and_never_doubles_them(flash_beep, fps):
 
 @pytest.mark.parametrize(("between", "spared"), [(2, True), (16, False)])
 def test_frames_that_no_other_needs_are_left_out_where_enough_remain(make_media, between, spared):
-    """B-frames between those that count: few, and decoding does without them; many, and it takes them after all."""
+    """Few B-frames between the others, and decoding does without them; many, and it takes them after all."""
     need_encoder("libx264")
     encoder = ["-c:v", "libx264", "-bf", str(between), "-b_strategy", "0", "-sc_threshold", "0", "-g", "200"]
     source = ["-f", "lavfi", "-i", "testsrc=size=96x64:rate=30:duration=3"]

@@ -91,7 +91,7 @@ def test_streamed_windows_are_those_of_the_grid(count, block, window, hop, seen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(media, "iter_audio", iter_audio)
-        windows = [(a, b, t.between(a, b)) for a, b, t in audio_windows("x", rate, window, hop, seen)]
+        windows = [(a, b, t.between(a, b)) for a, b, t in audio_windows("x", rate, window, hop, lambda: seen)]
     grid = window_grid(max(count / rate, seen), window, hop)
     np.testing.assert_allclose([w[:2] for w in windows], grid, atol=1e-9)
     for start, stop, track in windows:
@@ -146,7 +146,7 @@ def test_beep_is_heard_in_its_window(fused, flash_beep, fps):
     info, branch = media.probe(clip.path), fused.checkpoint.branches["audio"]
     with torch.inference_mode():
         voice = branches.listen(
-            branch, clip.path, info, Options(window=0.5, hop=0.5), info.duration, lambda second: None
+            branch, clip.path, info, Options(window=0.5, hop=0.5), lambda: info.duration, lambda second: None
         )
     heard = [start for (start, _), logits in voice.logits.items() if logits is not None]
     assert heard == [pytest.approx(FLASH + 2.0)]
