@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 THREADS = 0
 """Threads of a network in this process; 0 for as many as there are cores. It holds for what is loaded later."""
-VERSION = 1
+VERSION = 2
 """Of the graphs in the cache: another one where they are made in another way."""
 AT_ONCE = {"audio": 2, "face": 8}
 """Sounds or pictures that a graph takes at once: what lies between its layers stays in the processor's cache."""

@@ -126,6 +126,7 @@ class RandomFilters(Statistics):
 
     closed_form = "linear_ridge"
     KINDS = 7
+    EDGE = 3e-6
 
     def __init__(
         self,
@@ -169,10 +170,17 @@ class RandomFilters(Statistics):
             mean,
             ((x - mean).square() @ share).sqrt(),
             x.relu() @ share,
-            (x > 0.5).to(x.dtype) @ share,
-            (x < -0.5).to(x.dtype) @ share,
+            self._above(x, 0.5) @ share,
+            self._above(-x, 0.5) @ share,
         ]
         return torch.cat([*(m.squeeze(2) for m in means), (x + beyond).amax(2), (x - beyond).amin(2)], 1)
+
+    def _above(self, x: torch.Tensor, level: float) -> torch.Tensor:
+        """1 where x lies above a level, 0 below; straight between over `EDGE`.
+
+        A count that jumps would make a difference in the answer of what engines round differently.
+        """
+        return ((x - level) / self.EDGE + 0.5).clamp(0, 1)
 
     def limit(self, features: torch.Tensor) -> torch.Tensor:
         """Standardised features, none far beyond those in training: a linear classifier follows them anywhere."""
