@@ -209,7 +209,7 @@ def read_header(path: Path) -> dict:
     return header
 
 
-_UNFIT = (safetensors.SafetensorError, ConfigError, ModelError)
+_UNFIT = (safetensors.SafetensorError, ConfigError, ModelError, OSError)
 _UNFIT += (AttributeError, KeyError, TypeError, ValueError, RuntimeError)  # of a header that is not as it must be
 
 

@@ -112,8 +112,11 @@ def _power(samples: np.ndarray, n_fft: int, hop: int, length: int) -> np.ndarray
     aside = (n_fft - length) // 2
     window = np.pad(np.hanning(length + 1)[:-1], (aside, n_fft - length - aside)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft, axis=1)[:, ::hop]  # (B, T, n_fft)
-    spectrum = np.fft.rfft(frames * window)
-    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32).swapaxes(1, 2)
+    power = np.empty((len(frames), n_fft // 2 + 1, frames.shape[1]), np.float32)
+    for row, sound in zip(power, frames, strict=True):  # one by one: spectra take far more memory than sound
+        spectrum = np.fft.rfft(sound * window)
+        row[:] = (spectrum.real**2 + spectrum.imag**2).T
+    return power
 
 
 def _power_by_torch(samples: torch.Tensor, n_fft: int, hop: int, length: int) -> torch.Tensor:

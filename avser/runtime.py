@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from avser.caching import cache_folder, file_digest
 from avser.checkpoint import Branch, Checkpoint, Runner
 from avser.onnx import KEY, need
-from avser.types import ConfigError, ModelError
+from avser.types import ConfigError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -73,16 +73,16 @@ def _torch(branch: Branch) -> Runner:
 
 
 def _onnx(branch: Branch) -> Runner:
-    need("onnxruntime")
+    _library()
     if branch.path is None:
         raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
     return _on_session(branch, _find(branch) or _make(branch))
 
 
 def _auto(branch: Branch) -> Runner:
-    if branch.path is None or importlib.util.find_spec("onnxruntime") is None:
-        return _torch(branch)
-    session = _find(branch)
+    session = None
+    with contextlib.suppress(MissingExtraError):
+        session = _find(branch) if branch.path is not None else None
     return _torch(branch) if session is None else _on_session(branch, session)
 
 
@@ -104,8 +104,11 @@ def _on_session(branch: Branch, session: onnxruntime.InferenceSession) -> Runner
 def _find(branch: Branch) -> onnxruntime.InferenceSession | None:
     """ONNX Runtime on the graph of a branch, if there is one that was made from the same file."""
     digest = file_digest(branch.path).hexdigest()
-    sessions = (_open(path) for path in (beside(branch), _kept(branch, digest)))
-    return next((session for session in sessions if session is not None and _digest_of(session) == digest), None)
+    for path in (beside(branch), _kept(branch, digest)):
+        session = _open(path)
+        if session is not None and _is_of(session, branch, digest):
+            return session
+    return None
 
 
 def beside(branch: Branch) -> Path:
@@ -130,7 +133,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
     """A session on a graph; None where there is none, or a damaged one."""
     if not path.is_file():
         return None
-    import onnxruntime
+    onnxruntime = _library()
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
@@ -150,12 +153,28 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _digest_of(session: onnxruntime.InferenceSession) -> str | None:
-    """Digest of the model's file that a graph was made from."""
+def _is_of(session: onnxruntime.InferenceSession, branch: Branch, digest: str) -> bool:
+    """Whether a graph was made of a branch, in full precision, and of the file with this digest."""
     try:
-        return json.loads(session.get_modelmeta().custom_metadata_map[KEY])["digest"]
+        said = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+        return said["digest"] == digest and said["part"] == branch.config.branch and "int8" not in said
     except (KeyError, ValueError, TypeError):
-        return None
+        return False
+
+
+def _library() -> ModuleType:
+    """ONNX Runtime.
+
+    Raises:
+        MissingExtraError: it is not installed, or does not load.
+    """
+    need("onnxruntime")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingExtraError(f"onnxruntime does not load ({reason}): reinstall it, or choose torch") from None
+    return onnxruntime
 
 
 RUNTIMES: dict[str, Callable[[Branch], Runner]] = {"torch": _torch, "onnx": _onnx, "auto": _auto}

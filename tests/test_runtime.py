@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from avser import checkpoint, runtime
 from avser.caching import cache_folder
 from avser.checkpoint import Branch
 from avser.metrics import softmax
+from avser.onnx import export
 from avser.recognizer import load_model
 from avser.types import ConfigError, MissingExtraError, ModelError
 
-pytest.importorskip("onnx", reason="onnx is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -141,3 +143,26 @@ def test_torch_takes_as_many_threads_as_its_process_may(branches, monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_graph_of_something_else_does_not_count(own):
+    export.export_branch(own, runtime.beside(own))
+    assert not by_torch(own)
+    graph = onnx.load(str(runtime.beside(own)))
+    (entry,) = graph.metadata_props
+    said = json.loads(entry.value)
+    for change in ({"part": "audio"}, {"int8": {"corpus": "fer2013", "clips": 9}}, {"digest": "another"}):
+        export.save(graph, runtime.beside(own), {**said, **change})
+        assert by_torch(own)
+    export.save(graph, runtime.beside(own), said)
+    assert not by_torch(own)
+
+
+def test_where_onnxruntime_does_not_load_auto_is_torch(own, monkeypatch, tmp_path):
+    runtime.branch_runner(own, "onnx")
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('DLL load failed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    assert by_torch(own)
+    with pytest.raises(MissingExtraError, match=r"onnxruntime does not load \(DLL load failed\)"):
+        runtime.branch_runner(own, "onnx")
