@@ -2,18 +2,18 @@
 
     python tools/bench_speed.py --clips FOLDER
     python tools/bench_speed.py --clips FOLDER --long --workers --runs 7 --json speed.json
+    python tools/bench_speed.py --clips FOLDER --against other-venv/bin/python   # with fer or librosa in it
 
 Of the clips in the folder the first of 720p with sound is taken, and the first of 1080p, or else the other one
-enlarged; what others do is measured on the first alone. All contestants run one after the other, again and again,
-in one process that has loaded everything; a start from cold is measured in processes of their own. Times are CPU
-time, of ffmpeg too, and elapsed time: on a machine that does other work only the first, and its ratios, mean much.
+enlarged; what others do is measured on the first alone. The limit and the prediction run in turn, again and again,
+in one process that has loaded everything; starts from cold are measured in processes of their own, and so is what is
+installed elsewhere. Times are CPU time, of ffmpeg too, and elapsed time: on a machine that does other work only the
+first, and its ratios, mean much. Stages are measured apart, with nothing beside anything else.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -26,13 +26,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
-import torch
 from bench_memory import looped
 from stopwatch import STAGES, Stopwatch
 
 import avser.batch.progress  # noqa: F401 (so that it is loaded before anything is measured)
-from avser import branches, media, recognizer, windows, writers
+from avser import beside, branches, inputs, media, recognizer, writers
 from avser.batch.workers import cores
 from avser.media import headers
 from avser.media.paths import url
@@ -43,6 +41,10 @@ COLD = 3.0
 """Length of the clip for starts from cold, s."""
 COPIES = 16
 """Files that workers share."""
+STAGE_RUNS = 3
+"""Most runs in which the stages are measured."""
+LONG_SHARE = 5
+"""Of so many runs one is with the long video."""
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
@@ -73,30 +75,8 @@ def frame_by_frame(path: Path, model: recognizer.Recognizer) -> None:
         grey = cv2.cvtColor(read[1], cv2.COLOR_BGR2GRAY)
         for x, y, w, h in cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(50, 50)):
             crop = cv2.resize(read[1][y : y + h, x : x + w, ::-1], (size, size))
-            with torch.inference_mode():
-                branch.network.frames(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255)
+            branch.run(inputs.pictures_of(crop[None]))
     video.release()
-
-
-def by_fer(path: Path) -> None:
-    """What `fer` does at its defaults, on every frame."""
-    from fer import FER
-
-    detector, video = FER(), cv2.VideoCapture(str(path))
-    while (read := video.read())[0]:
-        detector.detect_emotions(read[1])
-    video.release()
-
-
-def by_librosa(path: Path) -> None:
-    """The features that most systems for the voice take from librosa, in the same windows."""
-    import librosa
-
-    track = media.read_audio(path)
-    for start, end in windows.window_grid(track.end, 3.0, 1.0):
-        sound = track.between(start, end).samples
-        for feature in (librosa.feature.mfcc, librosa.feature.chroma_stft, librosa.feature.melspectrogram):
-            np.mean(feature(y=sound, sr=track.rate), axis=1)
 
 
 def find_clips(folder: Path, scratch: Path, long: bool) -> dict[str, Path]:
@@ -119,41 +99,65 @@ def _enlarged(path: Path, scratch: Path) -> Path:
     return target
 
 
-def measure(model: recognizer.Recognizer, path: Path, runs: int, rivals: bool, scratch: Path) -> dict:
-    """All contestants on one clip, in turn."""
+def measure(model: recognizer.Recognizer, path: Path, runs: int, frames: bool, scratch: Path) -> dict:
+    """The limit and the prediction of one clip, in turn, and with `frames` what frame by frame would take."""
     info = media.probe(path)
-    fps = model.checkpoint.branches["face"].config.face.fps
-    stages: list[Stopwatch] = []
+    fps, seconds = model.checkpoint.branches["face"].config.face.fps, info.duration
 
     def whole() -> None:
         headers._read_header.cache_clear()  # every file is new once
-        with Stopwatch() as watch:
-            writers.write(model.predict(path), scratch / "result.json")
-        stages.append(watch)
+        writers.write(model.predict(path), scratch / "result.json")
 
     contestants: dict[str, Callable[[], object]] = {"bare decode": lambda: bare(path, fps), "prediction": whole}
-    if rivals:
+    if frames:
         contestants["frame by frame (Haar cascade)"] = lambda: frame_by_frame(path, model)
-        for name, package, work in (("fer", "fer", by_fer), ("librosa, voice only", "librosa", by_librosa)):
-            if importlib.util.find_spec(package):
-                contestants[name] = functools.partial(work, path)
     for work in contestants.values():  # once for what is loaded late
         work()
-    stages.clear()
     taken = [{name: timed(work) for name, work in contestants.items()} for _ in range(runs)]
-    seconds = info.duration
     table = {
-        name: {
-            **{kind: statistics.median(run[name][kind] for run in taken) / seconds for kind in taken[0][name]},
-            "ratio_cpu": _spread([run[name]["cpu"] / run["bare decode"]["cpu"] for run in taken]),
-            "ratio_wall": _spread([run[name]["wall"] / run["bare decode"]["wall"] for run in taken]),
-        }
+        name: _compared([run[name] for run in taken], [run["bare decode"] for run in taken], seconds)
         for name in contestants
     }
+    return {"duration": seconds, "contestants": table, "stages": stages(whole, min(runs, STAGE_RUNS), seconds)}
+
+
+def _compared(runs: list[dict[str, float]], limits: list[dict[str, float]], seconds: float) -> dict:
+    """Medians in s for each second of video, and how many times those of the limit."""
+    found: dict = {kind: statistics.median(run[kind] for run in runs) / seconds for kind in runs[0]}
+    for kind in ("cpu", "wall"):
+        found[f"ratio_{kind}"] = _spread(
+            [run[kind] / limit[kind] for run, limit in zip(runs, limits, strict=True)]
+        )
+    return found
+
+
+def stages(whole: Callable[[], object], runs: int, seconds: float) -> dict[str, float]:
+    """CPU time by stage, s for each second of video: listening waits until the looking is done."""
+    watches, taken = [], []
+    together, beside.LOADED = beside.LOADED, -1
+    try:
+        for _ in range(runs):
+            with Stopwatch() as watch:
+                taken.append(timed(whole))
+            watches.append(watch)
+    finally:
+        beside.LOADED = together
     names = dict.fromkeys(name for name, _, _ in STAGES)
-    parts = {n: statistics.median(watch.cpu[n] for watch in stages) / seconds for n in names}
-    parts["all else"] = table["prediction"]["own"] - sum(parts.values())
-    return {"duration": seconds, "contestants": table, "stages": parts | {"ffmpeg": table["prediction"]["ffmpeg"]}}
+    parts = {n: statistics.median(watch.cpu[n] for watch in watches) / seconds for n in names}
+    own, ffmpeg = (statistics.median(run[kind] for run in taken) / seconds for kind in ("own", "ffmpeg"))
+    return parts | {"all else": own - sum(parts.values()), "ffmpeg": ffmpeg}
+
+
+def elsewhere(python: str, path: Path, runs: int, scratch: Path) -> dict[str, list[dict[str, float]]]:
+    """What is installed beside another Python, by name: CPU time and elapsed time of each run, s."""
+    sound = scratch / "sound.wav"
+    extract = [media.ffmpeg_binary(), "-v", "error", "-nostdin", "-y", "-i", url(path), "-vn", url(sound)]
+    subprocess.run(extract, check=True)
+    command = [python, str(Path(__file__).with_name("bench_rivals.py")), str(path), str(sound), str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{python} could not run bench_rivals.py: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -166,7 +170,6 @@ def cold(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
     faces = "import numpy, avser.faces.seeing as s; s.opencv()\nwith s.later(s.UNUSED): import mediapipe"
     codes = {
         "python itself": "pass",
-        "import torch": "import torch",
         "imports of prediction": f"import avser.cli, avser.batch.progress\n{faces}",
         "avser predict": "from avser.cli import main; main()",
     }
@@ -178,16 +181,17 @@ def cold(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
     return {n: {k: statistics.median(run[n][k] for run in taken) for k in ("cpu", "wall")} for n in commands}
 
 
-def workers(path: Path, runs: int, scratch: Path) -> dict[str, float]:
-    """Elapsed time for copies of a clip by one and by two processes, start-up included, and how much two gain."""
+def workers(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
+    """Files a minute that one and two processes do, start-up included, and how many times those of one two do."""
     copies = [scratch / f"copy{number}{path.suffix}" for number in range(COPIES)]
     for copy in copies:
         shutil.copyfile(path, copy)
     command = [sys.executable, "-c", "from avser.cli import main; main()", "predict", *map(str, copies), "-q"]
     commands = [[*command, "--workers", str(count)] for count in (1, 2)]
     taken = [[timed(lambda c=c: subprocess.run(c, check=True))["wall"] for c in commands] for _ in range(runs)]
-    one, two = (statistics.median(walls) for walls in zip(*taken, strict=True))
-    return {"one": one, "two": two, "gain": one / two}
+    one, two = ([60 * COPIES / wall for wall in walls] for walls in zip(*taken, strict=True))
+    gains = [b / a for a, b in zip(one, two, strict=True)]
+    return {"one": _spread(one), "two": _spread(two), "gain": _spread(gains)}
 
 
 def show(name: str, found: dict) -> None:
@@ -202,24 +206,33 @@ def show(name: str, found: dict) -> None:
     print("  of prediction, CPU, ms: " + ", ".join(f"{n} {t * 1000:.1f}" for n, t in found["stages"].items()))
 
 
+def show_rival(name: str, runs: list[dict[str, float]], found: dict) -> None:
+    ours, seconds = found["contestants"]["prediction"], found["duration"]
+    took = {kind: statistics.median(run[kind] for run in runs) / seconds for kind in ("cpu", "wall")}
+    times = ", ".join(
+        f"{took[kind] / ours[kind]:.1f} × ours {what}" for kind, what in (("cpu", "CPU"), ("wall", "elapsed"))
+    )
+    print(f"{name:34}{took['cpu'] * 1000:9.1f}{took['wall'] * 1000:13.1f}   {times}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the speed of prediction.")
     parser.add_argument("--clips", type=Path, required=True, help="folder with a clip of 720p that has sound")
     parser.add_argument("--long", action="store_true", help="ten minutes, too")
     parser.add_argument("--workers", action="store_true", help="two worker processes against one, too")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="PYTHON",
+        help="a Python that has fer or librosa beside it",
+    )
     parser.add_argument("--runs", type=int, default=5, help="how often each contestant runs")
     parser.add_argument("--model", default="av-base")
     parser.add_argument("--json", type=Path, help="file for all figures")
     args = parser.parse_args()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(
-        f"{cores()} cores, load {load:.1f}, {torch.get_num_threads()} threads of torch, {args.runs} runs of each"
-    )
-    for package in ("fer", "deepface", "librosa"):
-        if importlib.util.find_spec(package) is None:
-            print(f"{package} is not installed, so it is not measured")
-    if importlib.util.find_spec("deepface"):
-        print("deepface is not measured: it downloads its networks when it is first used")
+    print(f"{cores()} cores, load {load:.1f}, {args.runs} runs of each")
     figures: dict = {"cores": cores(), "load": load, "runs": args.runs, "clips": {}}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -229,15 +242,19 @@ def main() -> None:
             print(f"from cold, {what}: {took['cpu']:.2f} s CPU, {took['wall']:.2f} s elapsed")
         model = recognizer.load_model(args.model)
         for what, path in clips.items():
-            figures["clips"][what] = measure(model, path, args.runs, what == "720p", scratch)
-            show(what, figures["clips"][what])
+            runs = max(1, args.runs // LONG_SHARE) if "long" in what else args.runs
+            figures["clips"][what] = found = measure(model, path, runs, what == "720p", scratch)
+            show(what, found)
+        for python in args.against:
+            found = figures["clips"]["720p"]
+            figures["against"] = elsewhere(python, clips["720p"], args.runs, scratch)
+            for rival, taken in figures["against"].items():
+                show_rival(rival, taken, found)
         if args.workers:
             figures["workers"] = workers(clips["720p"], args.runs, scratch)
-            print(
-                "\n{} clips: one worker {one:.1f} s, two {two:.1f} s, {gain:.2f} ×".format(
-                    COPIES, **figures["workers"]
-                )
-            )
+            print(f"\n{COPIES} clips, start-up included; files a minute, median (least – most)")
+            for name, rate in figures["workers"].items():
+                print(f"  {name:8}{rate['median']:7.2f} ({rate['least']:.2f} – {rate['most']:.2f})")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from avser import branches, media, speech, writers
 from avser.faces import mouths, tracking
-from avser.faces.finding import FaceFinder
+from avser.faces.finding import FaceFinder, FaceLooker
 from avser.faces.pyramid import Pyramid
 from avser.faces.shots import ShotDetector
 from avser.story import Story
@@ -20,6 +20,7 @@ STAGES = (
     ("decode video", media, "iter_frames"),
     ("decode sound", media, "iter_audio"),
     ("detect", FaceFinder, "find"),
+    ("follow", FaceLooker, "follow"),
     ("shots", ShotDetector, "update"),
     ("align", Pyramid, "crop"),
     ("looks", tracking, "describe"),
