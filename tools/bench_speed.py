@@ -5,10 +5,10 @@
     python tools/bench_speed.py --clips FOLDER --against other-venv/bin/python   # with fer or librosa in it
 
 Of the clips in the folder the first of 720p with sound is taken, and the first of 1080p, or else the other one
-enlarged; what others do is measured on the first alone. The limit and the prediction run in turn, again and again,
-in one process that has loaded everything; starts from cold are measured in processes of their own, and so is what is
-installed elsewhere. Times are CPU time, of ffmpeg too, and elapsed time: on a machine that does other work only the
-first, and its ratios, mean much. Stages are measured apart, with nothing beside anything else.
+enlarged; what others do is measured on the first alone. The limit and the prediction run in turn, again and
+again, in one process that has loaded everything; starts from cold are measured in processes of their own, and so
+is what is installed elsewhere. Times are CPU time, of ffmpeg too, and elapsed time: on a machine that does other
+work only the first, and its ratios, mean much. Stages are measured apart, with nothing beside anything else.
 """
 
 from __future__ import annotations
