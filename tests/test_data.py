@@ -14,7 +14,7 @@ from avser.caching import cache_folder
 from avser.config import Config, parse_config
 from avser.labels import LABEL_SETS
 from avser.models import build_model
-from avser.training import data
+from avser.training import data, decoding
 from avser.training.data import ExampleDataset, collate, load_examples, network_inputs, run_network, scan
 from avser.types import Clip, ConfigError, DataError
 
@@ -349,9 +349,9 @@ def test_frames_of_a_video_at_most_so_many_evenly_spread(talking, monkeypatch):
     (few,), _ = load_examples(make_config("face", face={"fps": 5}), [clip(talking)])
     assert len(few.inputs) == pytest.approx(10, abs=1)
     (many,), _ = load_examples(make_config("face", face={"fps": 25}), [clip(talking)])
-    assert many.inputs.shape == (data.MAX_FRAMES, 48, 48, 3)
+    assert many.inputs.shape == (decoding.MAX_FRAMES, 48, 48, 3)
     monkeypatch.setattr(media, "iter_frames", refuse)  # another limit needs no decoding
-    monkeypatch.setattr(data, "MAX_FRAMES", 4)
+    monkeypatch.setattr(decoding, "MAX_FRAMES", 4)
     (cut,), _ = load_examples(make_config("face", face={"fps": 25}), [clip(talking)])
     np.testing.assert_array_equal(cut.inputs[[0, -1]], many.inputs[[0, -1]])
 

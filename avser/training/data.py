@@ -8,25 +8,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from avser import datasets, embeddings, faces, inputs, media, units
-from avser.caching import cached
+from avser import datasets, inputs, units
 from avser.config import Config
-from avser.faces import tracking
 from avser.labels import distribution, label_set, place
-from avser.training import augment, copies
-from avser.types import AvserError, Clip, ConfigError, DataError
+from avser.training import augment
+from avser.training.decoding import CROP_SIDE as CROP_SIDE
+from avser.training.decoding import Progress, decode
+from avser.training.decoding import is_picture as is_picture
+from avser.types import Clip, ConfigError, DataError
 
 RUN_BATCH = 64
-MAX_FRAMES = 32
-"""Frames of a video clip that one training example holds at most, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def load_examples(
     clips: Sequence[Clip],
     *,
     votes: float = 0.0,
-    progress: Callable[[Iterable[Clip]], Iterable[Clip]] = iter,
+    progress: Progress = iter,
 ) -> tuple[list[Example], list[str]]:
     """Decode clips for a branch.
 
@@ -91,20 +89,10 @@ def load_examples(
         DataError: a table of action units is not as it must be.
     """
     labels = label_set(config.labels)
-    examples, left_out = [], []
-    make = _SOURCES[config.signal]
     if config.signal == "action_units":
         units.check_tables(clips, config.face)
-    for clip in progress(clips):
-        try:
-            made = make(clip, config)
-        except AvserError as error:
-            left_out.append(str(error))
-            continue
-        if made is None:
-            left_out.append(f"{clip.path}: no {'sound' if config.branch == 'audio' else 'face'} found")
-            continue
-        examples.append(Example(clip, made, _target(clip, labels, votes)))
+    found, left_out = decode(config, clips, progress)
+    examples = [Example(clip, given, _target(clip, labels, votes)) for clip, given in found]
     if config.transductive:
         centred = units.subtract_means([x.inputs for x in examples], [x.clip for x in examples])
         examples = [dataclasses.replace(x, inputs=given) for x, given in zip(examples, centred, strict=True)]
@@ -127,86 +115,6 @@ def without_copies(examples: Sequence[Example], held_out: Sequence[Example]) -> 
     known = {content(example) for example in held_out}
     kept = [example for example in examples if content(example) not in known]
     return kept, len(examples) - len(kept)
-
-
-# Inputs, decoded once
-
-
-def _sound(clip: Clip, config: Config) -> np.ndarray | None:
-    params = config.audio
-
-    def decode() -> np.ndarray:
-        track = media.read_audio(clip.path, params.rate, clip.start, clip.end)
-        return np.round(track.samples.clip(-1, 1) * 32767).astype(np.int16)
-
-    def samples() -> np.ndarray:
-        sound = cached(clip, f"sound|{params.rate}", decode).astype(np.float32) / 32767
-        return copies.vary_sound(sound, clip, config)
-
-    if params.kind == "log_mel":
-        return inputs.prepare(samples(), params)
-
-    def make() -> np.ndarray:
-        made = inputs.prepare(samples(), params)
-        return np.zeros(0, np.float32) if made is None else made
-
-    # pictures, features and embeddings take longer to make than to read
-    parts = (embeddings.fingerprint(params), str(copies.which(clip)), ",".join(config.augment.copy_kinds))
-    settings = "|".join((params.model_dump_json(), *parts))
-    made = cached(clip, settings, make)
-    if not made.size:
-        return None
-    return copies.vary_picture(made, clip, config) if params.kind == "picture" else made
-
-
-CROP_SIDE = 128
-"""Pictures up to this side (px) are taken for face crops already; larger ones are searched for a face."""
-
-
-def is_picture(clip: Clip) -> bool:
-    """Whether a clip is a single picture, as a file or as a row of a table."""
-    return clip.row is not None or clip.path.suffix.lower() in datasets.IMAGE_SUFFIXES
-
-
-def _crops(clip: Clip, config: Config) -> np.ndarray | None:
-    params = config.face
-    if is_picture(clip):
-        return _picture(datasets.load_image(clip), params.size)
-
-    def follow() -> np.ndarray:
-        frames = media.iter_frames(clip.path, fps=params.fps, start=clip.start, end=clip.end)
-        longest = max(tracking.track_faces(frames, params.size), key=len, default=None)
-        return np.zeros((0, params.size, params.size, 3), np.uint8) if longest is None else longest.crops
-
-    crops = cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
-    if len(crops) > MAX_FRAMES:
-        crops = crops[np.linspace(0, len(crops) - 1, MAX_FRAMES).round().astype(int)]
-    return crops if len(crops) else None
-
-
-def _picture(image: np.ndarray, size: int) -> np.ndarray | None:
-    """A picture (H, W, 3) as one crop (1, size, size, 3); None if it is large and shows no face."""
-    if max(image.shape[:2]) <= CROP_SIDE:
-        if image.shape[:2] == (size, size):
-            return image[None]
-        x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        x = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
-        return x.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    found = max(_detector().detect(image), key=lambda face: face.score, default=None)
-    return None if found is None else faces.align(image, found.left_eye, found.right_eye, size)[None]
-
-
-@lru_cache(maxsize=1)
-def _detector() -> faces.FaceDetector:
-    return faces.FaceDetector()
-
-
-def _action_units(clip: Clip, config: Config) -> np.ndarray:
-    return units.read_clip(clip, config.face)
-
-
-_SOURCES = {"sound": _sound, "crops": _crops, "action_units": _action_units}
-"""What a branch takes of a clip, by `Config.signal`; None where there is nothing to take."""
 
 
 # Batches
