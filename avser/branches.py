@@ -228,12 +228,15 @@ def _loaded() -> Iterator[tuple[FaceDetector, MouthMeter]]:
         networks = _idle.pop()
     except IndexError:
         networks = FaceDetector(), MouthMeter()
-    yield networks  # after an error they are not used again
-    _idle.append(networks)
+    try:
+        yield networks
+    finally:
+        _idle.append(networks)
 
 
 @atexit.register
-def _close() -> None:
+def free_networks() -> None:
+    """Close the networks that are kept for the next prediction."""
     while _idle:
         for network in _idle.pop():
             network.close()

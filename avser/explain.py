@@ -209,7 +209,7 @@ def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> li
 
     with _Remembering() as detector:
         seen, large = FaceFollower(params.size, detector), FaceFollower(SHOWN, detector)
-        for frame in media.iter_frames(shown.path, fps=params.fps, height=LOOK_HEIGHT):
+        for frame in media.iter_frames(shown.path, params.fps, LOOK_HEIGHT, skip=True):
             crop, picture = seen.update(frame), large.update(frame)
             if crop is not None:
                 waiting.append((crop.time, crop.crop, picture.crop))

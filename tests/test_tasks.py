@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avser import media
+from avser import branches, media
 from avser.errors import ModelError
 from avser.faces import FULL_RANGE, SHORT_RANGE, FaceDetector, networks, overlap, tasks
 from avser.faces.finding import FaceFinder
@@ -141,6 +141,7 @@ def test_a_damaged_file_is_one_sentence(from_files):
 
 def test_a_missing_file_is_one_sentence(from_files, avser_command):
     (from_files / SHORT_RANGE_FILE.name).unlink()
+    branches.free_networks()  # those of earlier tests
     done = avser_command("predict", Path(__file__).parent / "data" / "sample.mp4", "--modality", "face")
     assert done.code != 0
     assert SHORT_RANGE_FILE.name in done.err
