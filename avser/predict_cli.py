@@ -76,7 +76,7 @@ def predict(
         typer.Option(help="Of a Ray cluster; auto: the one that this machine belongs to.", **CLUSTER),
     ] = None,
     block: Annotated[
-        int, typer.Option(help="Files that a worker takes at once, and one piece of the tables holds.", **CLUSTER)
+        int, typer.Option(help="About so many files a worker does at once, as one piece of the tables.", **CLUSTER)
     ] = 16,
     max_fetch: Annotated[
         float, typer.Option(help="Largest file that is fetched from a URL, GB.", **CLUSTER)

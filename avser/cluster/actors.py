@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from avser import checkpoint
 from avser.batch import journal, manners
@@ -32,7 +32,7 @@ from avser.types import AvserError, ModelError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -174,11 +174,12 @@ class Worker:
         tries = self._tell("begin", request.id)
         outcome = self._outcome(request) if tries < TRIES else _given_up(request)
         name, output = tables.text(request.place), request.output and tables.text(request.output)
-        row = {"id": request.id, "file": name, "output": output, "run": self.work.run, "seconds": outcome.seconds}
-        row |= {"given": json.dumps(request.given) if request.given else None, "windows": 0, "version": ""}
+        row: dict[str, Any] = {"id": request.id, "file": name, "output": output, "run": self.work.run}
+        row |= {"seconds": outcome.seconds, "windows": 0, "version": ""}
+        row["given"] = json.dumps(request.given) if request.given else None
         windows = []
         if outcome.result is None:
-            row |= {"status": "failed", "error": tables.text(outcome.error)}
+            row |= {"status": "failed", "error": tables.text(outcome.error or "")}
         else:
             content, settings = outcome.content or Content(-1, -1, ""), self._settings(request)
             row |= {"status": "done", **tables.file_facts(outcome.result, outcome.seconds), "settings": settings}

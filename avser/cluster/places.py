@@ -106,10 +106,10 @@ def replace(place: str, data: bytes) -> None:
         system, path = _system(place)
         folder, name = posixpath.split(path)
         system.create_dir(folder, recursive=True)
-        temporary = f"{folder}/.{uuid.uuid4().hex}-{name}.tmp"  # readers of tables pass over hidden files
-        with system.open_output_stream(temporary) as file:
+        hidden = f"{folder}/.{uuid.uuid4().hex}-{name}.tmp"  # readers of tables pass over it
+        with system.open_output_stream(hidden) as file:
             file.write(data)
-        system.move(temporary, path)
+        system.move(hidden, path)
     except Exception as error:
         raise AvserError(f"{show(place)}: cannot be written ({reason(error)}); choose another -o") from None
 

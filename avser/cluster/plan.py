@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -20,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avser.batch import manifests
-from avser.batch.manifests import Wish
 from avser.cluster import places
 from avser.media.paths import show
 from avser.options import Options
@@ -79,27 +79,21 @@ def requests(manifest: str, options: Options, check: Callable[[Options], Options
     """
     place = places.absolute(manifest)
     checked: dict[Options, Options] = {}  # millions of rows share a few
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(places.reading(place))
+    try:
+        with places.reading(place) as file:
             text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-            columns, wishes = _parsed(text, manifest, places.parent(place), options)
-        except (AvserError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            why = places.reason(error)
-            raise ConfigError(f"{show(manifest)}: the manifest cannot be read ({why}); check the name") from None
-        for wish in wishes:
-            if wish.options not in checked:
-                checked[wish.options] = check(wish.options)
-            given = {name: cell for name, cell in zip(columns, wish.extra, strict=True) if cell}
-            yield Request(wish.path, wish.output, checked[wish.options], given)
-
-
-def _parsed(
-    text: io.TextIOWrapper, manifest: str, folder: str, options: Options
-) -> tuple[tuple[str, ...], Iterator[Wish]]:
-    return manifests.parsed(text, show(manifest), lambda path: places.absolute(path, folder), options)
+            lead = functools.partial(places.absolute, folder=places.parent(place))
+            columns, wishes = manifests.parsed(text, show(manifest), lead, options)
+            for wish in wishes:
+                if wish.options not in checked:
+                    checked[wish.options] = check(wish.options)
+                given = {name: cell for name, cell in zip(columns, wish.extra, strict=True) if cell}
+                yield Request(wish.path, wish.output, checked[wish.options], given)
+    except AvserError:
+        raise
+    except Exception as error:  # see `places`
+        why = places.reason(error)
+        raise ConfigError(f"{show(manifest)}: the manifest cannot be read ({why}); check the name") from None
 
 
 def piece_of(request: Request, pieces: int) -> int:

@@ -12,8 +12,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
@@ -51,7 +52,7 @@ class Job:
         options: settings of files for which the manifest has no others.
         workers: how many, of one processor each; 0 for as many as the cluster has processors.
         resume: leave out what an earlier run has done with the same content and settings.
-        block: files of one piece of the tables.
+        block: files of one piece of the tables, on average.
         limit: most bytes of a file that are fetched from elsewhere.
         address: of a Ray cluster, `auto` for the one that this machine belongs to; None for that of RAY_ADDRESS in
             the environment, or else one that is started here.
@@ -89,10 +90,12 @@ def run(job: Job, quiet: bool = False, out: Console | None = None, err: Console 
         raise ConfigError(f"{job.manifest}: names no files; add rows")
     output = places.absolute(job.output)
     layout = Layout.at(output, math.ceil(count / job.block), model.labels)
-    digest = file_digest(checkpoint.find_model(job.model)).hexdigest()
+    path = checkpoint.find_model(job.model)
+    digest = file_digest(path).hexdigest()
+    name = job.model if job.model in checkpoint.known_models() else str(path.absolute())
     run_id = uuid.uuid4().hex
     with _cluster(job.address), contextlib.closing(write_plan(listed(), count, layout.pieces, output)) as plan:
-        work = Work(plan, layout, job.model, job.runtime, digest, run_id, job.resume, job.limit)
+        work = Work(plan, layout, name, job.runtime, digest, run_id, job.resume, job.limit)
         return _follow(work, job.workers, quiet, out, err)
 
 
@@ -120,12 +123,13 @@ def _follow(work: Work, workers: int, quiet: bool, out: Console, err: Console) -
         said = " ".join(str(error).split())[-500:]
         raise AvserError(f"Ray stopped the run ({said}); try again with --resume") from None
     finally:
-        ray.kill(ledger)
+        with contextlib.suppress(ray.exceptions.RayError):  # its machine may be lost
+            ray.kill(ledger)
     print_end(summary, time.monotonic() - began, quiet, out, err)
     return summary
 
 
-def _rows(work: Work, workers: int, ledger) -> Iterator[dict]:
+def _rows(work: Work, workers: int, ledger) -> Generator[dict, None, None]:
     """The rows of the files' table as the pieces are done; closing the iterator ends the work.
 
     Ray Data streams: a worker has `WAITING` pieces at most, and what waits for workers is bounded by the shared
@@ -139,7 +143,7 @@ def _rows(work: Work, workers: int, ledger) -> Iterator[dict]:
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a piece of long videos takes as long as it takes
     context.target_max_block_size = 1  # a row a block: each piece is a task of its own
-    most = min(workers or int(ray.cluster_resources().get("CPU", 1)), work.layout.pieces)
+    most = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), work.layout.pieces)
     pool = ray.data.ActorPoolStrategy(
         min_size=1, initial_size=most, max_size=most, max_tasks_in_flight_per_actor=WAITING
     )
@@ -154,7 +158,8 @@ def _rows(work: Work, workers: int, ledger) -> Iterator[dict]:
         compute=pool,
         num_cpus=1,
     )
-    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    batches: Iterable[Any] = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
         for answer in batch.to_pylist():
             if answer["refused"]:
                 raise AvserError(answer["refused"])
@@ -189,9 +194,11 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    started = {"object_store_memory": OBJECT_STORE, "include_dashboard": False} if address == "local" else {}
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        settings |= {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **started)
+        ray.init(address, **settings)
     except (OSError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise AvserError(f"no Ray cluster at {address!r} ({said}); check --address") from None

@@ -145,7 +145,7 @@ class Piece:
 
         stay = self.windows.filter(compute.invert(compute.is_in(self.windows["id"], pa.array(rows, pa.string()))))
         self.windows = pa.concat_tables([stay, *windows]).combine_chunks()
-        self.files = self.files | rows
+        self.files = {**self.files, **rows}
         files = pa.Table.from_pylist(list(self.files.values()), self.layout.file_schema)
         for name, table in ((WINDOWS, self.windows), (FILES, files)):
             places.replace(self.layout.place(name, self.number), _parquet(table))
