@@ -36,13 +36,15 @@ from avser.media import headers
 from avser.media.paths import url
 
 LONG = 600.0
-"""Length of the long video, s."""
+"""Length of the long video unless another is given, s."""
 COLD = 3.0
 """Length of the clip for starts from cold, s."""
 COPIES = 16
 """Files that workers share."""
-STAGE_RUNS = 3
-"""Most runs in which the stages are measured."""
+SLOW_RUNS = 3
+"""Most runs of what is slow or needs no spread: the stages, the workers, an analysis frame by frame."""
+LONG_FROM = 60.0
+"""A video of so many s needs no run ahead of those that count."""
 LONG_SHARE = 5
 """Of so many runs one is with the long video."""
 
@@ -79,7 +81,7 @@ def frame_by_frame(path: Path, model: recognizer.Recognizer) -> None:
     video.release()
 
 
-def find_clips(folder: Path, scratch: Path, long: bool) -> dict[str, Path]:
+def find_clips(folder: Path, scratch: Path, long: float | None) -> dict[str, Path]:
     """The clips to measure on, by name."""
     infos = [media.probe(path) for path in media.find_media(folder)]
     by_height = {}
@@ -89,7 +91,7 @@ def find_clips(folder: Path, scratch: Path, long: bool) -> dict[str, Path]:
     if 720 not in by_height:
         sys.exit(f"{folder} holds no clip of 720p with sound")
     clips = {"720p": by_height[720], "1080p": by_height.get(1080) or _enlarged(by_height[720], scratch)}
-    return clips | ({"720p, long": looped(by_height[720], LONG, scratch)} if long else {})
+    return clips | ({"720p, long": looped(by_height[720], long, scratch)} if long else {})
 
 
 def _enlarged(path: Path, scratch: Path) -> Path:
@@ -109,16 +111,15 @@ def measure(model: recognizer.Recognizer, path: Path, runs: int, frames: bool, s
         writers.write(model.predict(path), scratch / "result.json")
 
     contestants: dict[str, Callable[[], object]] = {"bare decode": lambda: bare(path, fps), "prediction": whole}
-    if frames:
-        contestants["frame by frame (Haar cascade)"] = lambda: frame_by_frame(path, model)
-    for work in contestants.values():  # once for what is loaded late
+    for work in contestants.values() if seconds < LONG_FROM else ():  # once for what is loaded late
         work()
     taken = [{name: timed(work) for name, work in contestants.items()} for _ in range(runs)]
-    table = {
-        name: _compared([run[name] for run in taken], [run["bare decode"] for run in taken], seconds)
-        for name in contestants
-    }
-    return {"duration": seconds, "contestants": table, "stages": stages(whole, min(runs, STAGE_RUNS), seconds)}
+    limits = [run["bare decode"] for run in taken]
+    table = {name: _compared([run[name] for run in taken], limits, seconds) for name in contestants}
+    if frames:
+        slow = [timed(lambda: frame_by_frame(path, model)) for _ in limits[:SLOW_RUNS]]
+        table["frame by frame (Haar cascade)"] = _compared(slow, limits[:SLOW_RUNS], seconds)
+    return {"duration": seconds, "contestants": table, "stages": stages(whole, min(runs, SLOW_RUNS), seconds)}
 
 
 def _compared(runs: list[dict[str, float]], limits: list[dict[str, float]], seconds: float) -> dict:
@@ -218,7 +219,9 @@ def show_rival(name: str, runs: list[dict[str, float]], found: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the speed of prediction.")
     parser.add_argument("--clips", type=Path, required=True, help="folder with a clip of 720p that has sound")
-    parser.add_argument("--long", action="store_true", help="ten minutes, too")
+    parser.add_argument(
+        "--long", type=float, nargs="?", const=LONG, metavar="S", help="a video of 600 s or S, too"
+    )
     parser.add_argument("--workers", action="store_true", help="two worker processes against one, too")
     parser.add_argument(
         "--against",
@@ -251,7 +254,7 @@ def main() -> None:
             for rival, taken in figures["against"].items():
                 show_rival(rival, taken, found)
         if args.workers:
-            figures["workers"] = workers(clips["720p"], args.runs, scratch)
+            figures["workers"] = workers(clips["720p"], min(args.runs, SLOW_RUNS), scratch)
             print(f"\n{COPIES} clips, start-up included; files a minute, median (least – most)")
             for name, rate in figures["workers"].items():
                 print(f"  {name:8}{rate['median']:7.2f} ({rate['least']:.2f} – {rate['most']:.2f})")

@@ -46,6 +46,8 @@ CHANGE = 10
 """Least change of a pixel of the small copy for a face to be new there, of 255."""
 GREEN = 1
 """The channel of a picture that is compared, which is most like its brightness."""
+HEAD = 1.6
+"""Side of a head with hair and neck, in sides of the face's box: what is seen there is no other face."""
 CONTRAST = 20
 """Least difference of brightness in the small copy where there may be a face, of 255."""
 
@@ -166,7 +168,7 @@ class FaceFinder:
         if anew:
             for watch in (self._whole, *self._parts):
                 watch.forget()
-        watched, taken = covered(found, image, ZOOM), covered(found, image, 1.0)
+        watched, taken = covered(found, image, ZOOM), covered(found, image, HEAD)
         for watch in (self._whole, *self._parts):
             if watch.is_due(time, pictures.small, watched):
                 watch.looked(time, pictures.small)
