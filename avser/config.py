@@ -96,6 +96,10 @@ class Training(_Section):
     leaves the backbone as `init_from` has it: only the classifier learns. `refit` fits once more, with the
     validation clips, after these have told temperature and weights of members. `teachers` are model files whose
     averaged answers make up `teacher_share` of each target (distillation).
+
+    `precision` is single (`32`) or mixed with bfloat16 (`bf16`); `auto` takes the latter where processors have it,
+    and the run's settings keep which. `accelerator` is where: `auto` takes a GPU if there is one. `devices` tells
+    how many GPUs, or processes on the CPU, share each batch; `auto` is one.
     """
 
     epochs: int = pydantic.Field(30, ge=1)
@@ -110,13 +114,31 @@ class Training(_Section):
     average: float = pydantic.Field(0.0, ge=0, lt=1)
     patience: int = pydantic.Field(0, ge=0)
     keep: Literal["best", "last"] = "best"
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["32", "bf16", "auto"] = "32"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int | Literal["auto"] = "auto"
     side_tasks: list[str] = []
     side_weight: float = pydantic.Field(0.2, ge=0)
     refit: bool = False
     freeze: bool = False
     teachers: list[str] = []
     teacher_share: float = pydantic.Field(0.5, ge=0, le=1)
+
+    @pydantic.field_validator("devices", mode="before")
+    @classmethod
+    def _some_devices(cls, value: Any) -> Any:
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError(f"is a whole number from 1 on, or auto, not {value!r}")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _enough_for_all(self) -> Training:
+        if self.devices != "auto" and self.devices > 1 and self.batch_size < 2 * self.devices:
+            raise ValueError(
+                f"batch_size: {self.batch_size} clips are too few for devices={self.devices}, which share them; "
+                "each needs two"
+            )
+        return self
 
 
 class Config(_Section):

@@ -74,16 +74,16 @@ def add_noise(samples: torch.Tensor, lengths: torch.Tensor, share: float) -> tor
     """Noise of a random colour (white to brown) at 5 to 30 dB below the sound, on a share of the batch (B, S)."""
     if not share:
         return samples
-    batch, size = samples.shape
-    spectrum = torch.fft.rfft(torch.randn(batch, size))
-    colour = torch.rand(batch, 1)  # 0 white, 1 brown
-    bins = torch.arange(spectrum.shape[1]).clamp(min=1).float()[None, :]
+    (batch, size), device = samples.shape, samples.device
+    spectrum = torch.fft.rfft(torch.randn(batch, size, device=device))
+    colour = torch.rand(batch, 1, device=device)  # 0 white, 1 brown
+    bins = torch.arange(spectrum.shape[1], device=device).clamp(min=1).float()[None, :]
     noise = torch.fft.irfft(spectrum * bins ** (-colour), n=size)
     noise = noise / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
     level = (samples.square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
-    ratio = 10 ** (-(5 + 25 * torch.rand(batch, 1)) / 20)
-    chosen = (torch.rand(batch, 1) < share).float()
-    inside = (torch.arange(size)[None, :] < lengths[:, None]).float()
+    ratio = 10 ** (-(5 + 25 * torch.rand(batch, 1, device=device)) / 20)
+    chosen = (torch.rand(batch, 1, device=device) < share).float()
+    inside = (torch.arange(size, device=device)[None, :] < lengths[:, None]).float()
     return samples + chosen * inside * level * ratio * noise
 
 
@@ -91,27 +91,31 @@ def low_pass(samples: torch.Tensor, share: float, rate: int) -> torch.Tensor:
     """Cut off what lies above 3 to 8 kHz, as codecs and telephones do, on a share of the batch (B, S)."""
     if not share:
         return samples
-    batch, size = samples.shape
+    (batch, size), device = samples.shape, samples.device
     spectrum = torch.fft.rfft(samples)
-    corner = torch.where(
-        torch.rand(batch, 1) < share, 3000 + 5000 * torch.rand(batch, 1), torch.tensor(rate * 1.0)
-    )
-    bins = torch.linspace(0, rate / 2, spectrum.shape[1])[None, :]
+    chosen, corner = torch.rand(batch, 1, device=device) < share, torch.rand(batch, 1, device=device)
+    corner = torch.where(chosen, 3000 + 5000 * corner, rate * 1.0)
+    bins = torch.linspace(0, rate / 2, spectrum.shape[1], device=device)[None, :]
     return torch.fft.irfft(spectrum * torch.sigmoid((corner - bins) / 100), n=size)
 
 
 def mask_spectrogram(mel: torch.Tensor, lengths: torch.Tensor, augment: Augment, width: int) -> torch.Tensor:
     """SpecAugment (Park et al. 2019): bands and stretches of (B, 1, M, T) set to the mean of all T frames."""
-    batch, _, bands, steps = mel.shape
-    masked = torch.zeros(batch, bands, steps, dtype=torch.bool)
-    band, step = torch.arange(bands)[None, :, None], torch.arange(steps)[None, None, :]
+    (batch, _, bands, steps), device = mel.shape, mel.device
+
+    def draw() -> torch.Tensor:
+        return torch.rand(batch, 1, 1, device=device)
+
+    masked = torch.zeros(batch, bands, steps, dtype=torch.bool, device=device)
+    band = torch.arange(bands, device=device)[None, :, None]
+    step = torch.arange(steps, device=device)[None, None, :]
     for _ in range(augment.freq_masks):
-        size = (torch.rand(batch, 1, 1) * (augment.freq_width + 1)).long()
-        start = (torch.rand(batch, 1, 1) * (bands - size)).long()
+        size = (draw() * (augment.freq_width + 1)).long()
+        start = (draw() * (bands - size)).long()
         masked |= (band >= start) & (band < start + size)
     for _ in range(augment.time_masks):
-        size = (torch.rand(batch, 1, 1) * torch.clamp(lengths.view(-1, 1, 1) // 3, max=width)).long()
-        start = (torch.rand(batch, 1, 1) * (lengths.view(-1, 1, 1) - size)).long()
+        size = (draw() * torch.clamp(lengths.view(-1, 1, 1) // 3, max=width)).long()
+        start = (draw() * (lengths.view(-1, 1, 1) - size)).long()
         masked |= (step >= start) & (step < start + size)
     return torch.where(masked.unsqueeze(1), mel.mean((2, 3), keepdim=True), mel)
 
@@ -123,10 +127,10 @@ def augment_faces(faces: torch.Tensor, augment: Augment) -> torch.Tensor:
 
     def draw(extent: float) -> torch.Tensor:
         """A number per clip in ±extent, repeated for its frames, (B N,)."""
-        return ((2 * torch.rand(batch) - 1) * extent).repeat_interleave(frames)
+        return ((2 * torch.rand(batch, device=x.device) - 1) * extent).repeat_interleave(frames)
 
     angle, zoom = torch.deg2rad(draw(augment.rotate)), 1 + draw(augment.scale)
-    mirror = torch.where(draw(1.0) < 0, -1.0, 1.0) if augment.flip else torch.ones(batch * frames)
+    mirror = torch.where(draw(1.0) < 0, -1.0, 1.0) if augment.flip else torch.ones_like(zoom)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rows = [cos * mirror, -sin, 2 * draw(augment.shift), sin * mirror, cos, 2 * draw(augment.shift)]
     theta = torch.stack(rows, 1).view(-1, 2, 3)
@@ -157,8 +161,8 @@ def _grain(x: torch.Tensor, share: float) -> torch.Tensor:
     """Grey noise of a deviation of up to 0.08 on a share of the pictures, as of small sensors and old scans."""
     if not share:
         return x
-    chosen = (torch.rand(len(x), 1, 1, 1) < share).float()
-    noise = torch.randn_like(x[:, :1]) * 0.08 * torch.rand(len(x), 1, 1, 1)
+    chosen = (torch.rand(len(x), 1, 1, 1, device=x.device) < share).float()
+    noise = torch.randn_like(x[:, :1]) * 0.08 * torch.rand(len(x), 1, 1, 1, device=x.device)
     return (x + chosen * noise).clamp(0, 1)
 
 
@@ -168,10 +172,11 @@ def _compress(x: torch.Tensor, share: float) -> torch.Tensor:
         return x
     cv2, x = opencv(), x.clone()
     for index in torch.nonzero(torch.rand(len(x)) < share).flatten().tolist():
-        picture = (x[index].permute(1, 2, 0) * 255).round().byte().numpy()
+        picture = (x[index].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
         quality = int(torch.randint(10, 61, ()))
         coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        x[index] = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR)).permute(2, 0, 1).float() / 255
+        decoded = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR)).to(x.device)
+        x[index] = decoded.permute(2, 0, 1).float() / 255
     return x
 
 
@@ -179,15 +184,17 @@ def _surround(x: torch.Tensor, share: float) -> torch.Tensor:
     """Paint what lies outside a random, tilted frame in one grey, often white or black."""
     if not share:
         return x
-    count, _, height, width = x.shape
-    rows, columns = torch.linspace(-1, 1, height).view(1, -1, 1), torch.linspace(-1, 1, width).view(1, 1, -1)
-    tilt = (torch.rand(count, 1, 1) - 0.5) * 0.5
+    (count, _, height, width), device = x.shape, x.device
+    rows = torch.linspace(-1, 1, height, device=device).view(1, -1, 1)
+    columns = torch.linspace(-1, 1, width, device=device).view(1, 1, -1)
+    tilt = (torch.rand(count, 1, 1, device=device) - 0.5) * 0.5
     across = columns * torch.cos(tilt) + rows * torch.sin(tilt)
     down = rows * torch.cos(tilt) - columns * torch.sin(tilt)
-    sides = 0.65 + 0.45 * torch.rand(count, 4, 1, 1)  # from the middle; beyond 1 the side is not cut
+    # from the middle; beyond 1 the side is not cut
+    sides = 0.65 + 0.45 * torch.rand(count, 4, 1, 1, device=device)
     outside = (across > sides[:, 0]) | (across < -sides[:, 1]) | (down > sides[:, 2]) | (down < -sides[:, 3])
-    outside &= torch.rand(count, 1, 1) < share
-    grey = (2 * torch.rand(count, 1, 1, 1) - 0.5).clamp(0, 1)
+    outside &= torch.rand(count, 1, 1, device=device) < share
+    grey = (2 * torch.rand(count, 1, 1, 1, device=device) - 0.5).clamp(0, 1)
     return torch.where(outside.unsqueeze(1), grey, x)
 
 
@@ -195,12 +202,13 @@ def _erase(x: torch.Tensor, share: float) -> torch.Tensor:
     """Random erasing (Zhong et al. 2020): 10 to 40 % of each side become one random grey."""
     if not share:
         return x
-    count, _, height, width = x.shape
-    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
-    high = (height * (0.1 + 0.3 * torch.rand(count, 1, 1))).long()
-    wide = (width * (0.1 + 0.3 * torch.rand(count, 1, 1))).long()
-    top = (torch.rand(count, 1, 1) * (height - high)).long()
-    left = (torch.rand(count, 1, 1) * (width - wide)).long()
+    (count, _, height, width), device = x.shape, x.device
+    rows = torch.arange(height, device=device)[None, :, None]
+    columns = torch.arange(width, device=device)[None, None, :]
+    high = (height * (0.1 + 0.3 * torch.rand(count, 1, 1, device=device))).long()
+    wide = (width * (0.1 + 0.3 * torch.rand(count, 1, 1, device=device))).long()
+    top = (torch.rand(count, 1, 1, device=device) * (height - high)).long()
+    left = (torch.rand(count, 1, 1, device=device) * (width - wide)).long()
     patch = (rows >= top) & (rows < top + high) & (columns >= left) & (columns < left + wide)
-    patch &= torch.rand(count, 1, 1) < share
-    return torch.where(patch.unsqueeze(1), torch.rand(count, 1, 1, 1), x)
+    patch &= torch.rand(count, 1, 1, device=device) < share
+    return torch.where(patch.unsqueeze(1), torch.rand(count, 1, 1, 1, device=device), x)

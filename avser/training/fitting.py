@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,17 +71,18 @@ class BranchModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.steps = steps
+        self.batch = min(config.training.batch_size, len(clips))  # clips of all devices
         self.network = build_model(config).to(memory_format=torch.channels_last)  # 2D convolutions are faster so
         self.average = None
         if config.training.average:
             self.average = AveragedModel(
                 self.network, multi_avg_fn=_moving_average(config.training.average), use_buffers=True
-            )
+            ).requires_grad_(False)
         if config.training.freeze:
             self.network.backbone.requires_grad_(False)
         tasks = config.training.side_tasks
         self.side = SideTasks(clips, tasks, self.network.backbone.features) if tasks else None
-        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+        self.seen: list[tuple[np.ndarray, ...]] = []
 
     @property
     def judged(self) -> torch.nn.Module:
@@ -107,10 +109,18 @@ class BranchModule(lightning.LightningModule):
             side = self.config.training.side_weight * self.side.loss(features, facts)
         smoothing = self.config.training.label_smoothing
         loss = side + torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self._log_epoch("loss", loss, len(targets))
         hits = (logits.argmax(1) == targets.argmax(1)).float().mean()  # while dropout and augmentation are at work
-        self.log("train_accuracy", hits, on_step=False, on_epoch=True, batch_size=len(targets))
-        return loss
+        self._log_epoch("train_accuracy", hits, len(targets))
+        return loss * self._weight(len(targets))
+
+    def _log_epoch(self, name: str, value: torch.Tensor, clips: int) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=clips, sync_dist=True)
+
+    def _weight(self, clips: int) -> float:
+        """What the loss of a share of a batch counts: devices that have fewer clips of it count less."""
+        count = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        return 1.0 if count == 1 else clips * count / self.batch
 
     def on_train_batch_end(self, *_: object) -> None:
         if self.average is not None:
@@ -119,11 +129,13 @@ class BranchModule(lightning.LightningModule):
     def validation_step(self, batch: dict[str, torch.Tensor], index: int) -> None:
         inputs, other = data.network_inputs(batch, self.config, training=False)
         logits = self.judged(inputs, other).float()
-        self.seen.append((logits.cpu().numpy(), batch["targets"].argmax(1).cpu().numpy()))
+        self.seen.append(tuple(x.cpu().numpy() for x in (batch["index"], logits, batch["targets"].argmax(1))))
 
     def on_validation_epoch_end(self) -> None:
-        logits, targets = (np.concatenate(part) for part in zip(*self.seen, strict=True))
+        index, logits, targets = (np.concatenate(part) for part in zip(*_of_all_devices(self.seen), strict=True))
         self.seen.clear()
+        order = np.unique(index, return_index=True)[1]  # devices may have the same clip
+        logits, targets = logits[order], targets[order]
         probs = metrics.softmax(logits)
         self.log("val_uar", metrics.uar(probs, targets))
         self.log("val_accuracy", metrics.accuracy(probs, targets))
@@ -161,6 +173,15 @@ class BranchModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def _of_all_devices(seen: list[tuple[np.ndarray, ...]]) -> list[tuple[np.ndarray, ...]]:
+    """What the processes that train together have seen, put together in each of them."""
+    if not torch.distributed.is_initialized():
+        return seen
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, seen)
+    return [part for parts in gathered for part in parts]
+
+
 def _moving_average(decay: float) -> Callable:
     """Exponential moving average that follows faster at first, so that the first weights are soon forgotten."""
 
@@ -187,6 +208,8 @@ class EpochLine(lightning.pytorch.callbacks.Callback):
         self.began, self.first = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: BranchModule) -> None:
+        if not trainer.is_global_zero:
+            return
         done, epochs = trainer.current_epoch + 1, module.config.training.epochs
         left = (time.monotonic() - self.began) / (done - self.first) * (epochs - done)
         facts = {name: float(value) for name, value in trainer.callback_metrics.items()}

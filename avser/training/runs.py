@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from avser.logits import LogitTable, read_logits, write_logits
 from avser.members import members
 from avser.models import build_model
 from avser.splits import Fold, make_folds
-from avser.training import copies, data, estimators, pretrained, solving, trainer
+from avser.training import copies, data, devices, estimators, pretrained, solving, trainer
 from avser.training.estimators import ESTIMATORS
 from avser.training.fused_config import FusedConfig
 from avser.types import Clip, ConfigError, DataError
@@ -53,7 +53,10 @@ def train(
         ConfigError, DataError: settings or data do not fit.
     """
     folder = output / config.name
+    config = _settled(config, folder)
     check_folder(folder, config, resume, load_config)
+    for member in members(config):
+        devices.check(member)
     if config.network.name not in ESTIMATORS or config.ensemble:  # estimators cannot be members
         # what is wrong with the network should not be found after hours of decoding
         backbone = getattr(build_model(config), "backbone", None)
@@ -76,7 +79,7 @@ def train(
 def check_folder(
     folder: Path, config: AnyConfig, resume: bool, load: Callable[[Path], Config | FusedConfig]
 ) -> None:
-    """Whether a run may begin or go on in a folder; the choice of folds may differ from time to time.
+    """Whether a run may begin or go on in a folder; folds and devices may differ from time to time.
 
     Args:
         load: reads the settings that `begin` has written.
@@ -89,7 +92,7 @@ def check_folder(
         return
     if not resume:
         raise ConfigError(f"{folder}: holds a run already; give --resume to go on, or another --output or name=")
-    if load(settings) != _without_folds(config):
+    if _lasting(load(settings)) != _lasting(config):
         raise ConfigError(f"{folder}: was begun with other settings; give another --output or name=")
 
 
@@ -102,8 +105,26 @@ def begin(folder: Path, config: AnyConfig) -> None:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from None
 
 
+def _settled(config: Config, folder: Path) -> Config:
+    """With the precision that `auto` stands for: that of the run in the folder, or this machine's."""
+    path = folder / SETTINGS
+    if config.training.precision == "auto" and path.exists():
+        begun = load_config(path).training.precision
+        config = config.model_copy(update={"training": config.training.model_copy(update={"precision": begun})})
+    return devices.settled(config)
+
+
 def _without_folds(config: AnyConfig) -> AnyConfig:
     return config.model_copy(update={"folds": None})
+
+
+def _lasting(config: AnyConfig) -> dict[str, Any]:
+    """What a run keeps to."""
+    values = _without_folds(config).model_dump()
+    for section in (values, *values.get("branches", {}).values()):
+        for key in ("accelerator", "devices"):
+            section.get("training", {}).pop(key, None)
+    return values
 
 
 def chosen_folds(config: AnyConfig, folds: Sequence[Fold]) -> Sequence[int]:
@@ -138,6 +159,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
     The members of an ensemble are trained one after the other, each in a folder of its own; those that are there
     already are kept.
     """
+    config = devices.settled(config)
     parts = _load_parts(config, fold, title)
     folder.mkdir(parents=True, exist_ok=True)
     if config.network.name in ESTIMATORS:
