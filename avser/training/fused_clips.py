@@ -224,7 +224,7 @@ def _of_voice(clip: Clip, rate: int) -> dict[str, float | np.ndarray]:
         features = evidence.voice_features(samples, rate)["audio_features"]
         return np.concatenate([list(evidence.voice_cues(samples, rate).values()), features])
 
-    speech, snr, *features = cached(clip, f"evidence of the voice|1|{rate}", make)
+    speech, snr, *features = cached(clip, f"evidence of the voice|2|{rate}", make)
     return {"speech": float(speech), "snr": float(snr), "audio_features": np.array(features)}
 
 
