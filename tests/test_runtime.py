@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -166,3 +168,16 @@ def test_where_onnxruntime_does_not_load_auto_is_torch(own, monkeypatch, tmp_pat
     assert by_torch(own)
     with pytest.raises(MissingExtraError, match=r"onnxruntime does not load \(DLL load failed\)"):
         runtime.branch_runner(own, "onnx")
+
+
+def test_onnx_runtime_reports_nothing_to_its_makers(tmp_path):
+    code = (
+        "import avser, glob, os, sys, tempfile\n"
+        "avser.load_model('av-base', runtime='onnx')\n"
+        "assert 'onnxruntime' in sys.modules and os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
+        "print(os.listdir(tempfile.gettempdir()))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
