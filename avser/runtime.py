@@ -139,6 +139,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS or _cores()
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes time from ffmpeg
     options.log_severity_level = 3  # errors
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -73,7 +73,7 @@ def _load(model: Recognizer, clip: Clip) -> Take:
     kind = np.dtype([("time", "f8"), ("seen", "?"), ("crop", "u1", (size, size, 3))])
     frames = np.zeros(0, kind)
     if "face" in branches and info.has_video:
-        settings = f"every face|{size}|{FRAME_RATE}|{LOOK_HEIGHT}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}"
+        settings = f"every face|2|{size}|{FRAME_RATE}|{LOOK_HEIGHT}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}"
         frames = cached(clip, settings, lambda: _frames(clip, size, kind))
     shown = float(frames["time"][-1]) + (float(1 / info.fps) if info.fps else 0.0) if len(frames) else 0.0
     return Take(

@@ -53,6 +53,8 @@ CONTRAST = 20
 
 Region = tuple[float, float, float, float]
 
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
+
 
 class _Watch:
     """Tells when it is time to look at a region of the picture.
@@ -87,9 +89,6 @@ class _Watch:
     def looked(self, time: float, small: np.ndarray) -> None:
         """Take note of a look."""
         self._time, self._then = time, small
-
-
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 class FaceLooker:

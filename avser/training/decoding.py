@@ -144,7 +144,7 @@ def _crops(clip: Clip, config: Config) -> np.ndarray | None:
         longest = max(tracking.track_faces(frames, params.size), key=len, default=None)
         return np.zeros((0, params.size, params.size, 3), np.uint8) if longest is None else longest.crops
 
-    crops = cached(clip, f"faces|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
+    crops = cached(clip, f"faces|2|{params.size}|{params.fps}|{faces.LEFT_EYE}|{faces.RIGHT_EYE}", follow)
     if len(crops) > MAX_FRAMES:
         crops = crops[np.linspace(0, len(crops) - 1, MAX_FRAMES).round().astype(int)]
     return crops if len(crops) else None

@@ -247,5 +247,5 @@ def _of_face(clip: Clip, fps: float) -> dict[str, float]:
         cues = evidence.face_cues(looked, boxes, np.zeros(0) if longest is None else longest.scores)
         return np.array([cues[name] for name in names])
 
-    found = cached(clip, f"evidence of the face|1|{fps}|{LOOK_HEIGHT}", make)
+    found = cached(clip, f"evidence of the face|2|{fps}|{LOOK_HEIGHT}", make)
     return dict(zip(names, found.tolist(), strict=True))
