@@ -75,16 +75,23 @@ def add_noise(samples: torch.Tensor, lengths: torch.Tensor, share: float) -> tor
     if not share:
         return samples
     (batch, size), device = samples.shape, samples.device
-    spectrum = torch.fft.rfft(torch.randn(batch, size, device=device))
+    white = torch.randn(batch, size, device=device)
     colour = torch.rand(batch, 1, device=device)  # 0 white, 1 brown
-    bins = torch.arange(spectrum.shape[1], device=device).clamp(min=1).float()[None, :]
-    noise = torch.fft.irfft(spectrum * bins ** (-colour), n=size)
-    noise = noise / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
-    level = (samples.square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
     ratio = 10 ** (-(5 + 25 * torch.rand(batch, 1, device=device)) / 20)
-    chosen = (torch.rand(batch, 1, device=device) < share).float()
-    inside = (torch.arange(size, device=device)[None, :] < lengths[:, None]).float()
-    return samples + chosen * inside * level * ratio * noise
+    # which ones is known to the processor, wherever the batch lies: the others are not computed
+    rows = torch.nonzero(torch.rand(batch, 1)[:, 0] < share)[:, 0].tolist()
+    if not rows:
+        return samples
+    part, length = samples[rows], lengths[rows, None]
+    spectrum = torch.fft.rfft(white[rows])
+    bins = torch.arange(spectrum.shape[1], device=device).clamp(min=1).float()[None, :]
+    noise = torch.fft.irfft(spectrum * bins ** (-colour[rows]), n=size)
+    noise = noise / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
+    level = (part.square().sum(1, keepdim=True) / length).sqrt()
+    inside = (torch.arange(size, device=device)[None, :] < length).float()
+    samples = samples.clone()
+    samples[rows] = part + inside * level * ratio[rows] * noise
+    return samples
 
 
 def low_pass(samples: torch.Tensor, share: float, rate: int) -> torch.Tensor:
@@ -148,7 +155,7 @@ def augment_faces(faces: torch.Tensor, augment: Augment) -> torch.Tensor:
 def _blur(x: torch.Tensor, chance: torch.Tensor, share: float) -> torch.Tensor:
     """Reduce a share of the pictures to 30 to 80 % and enlarge them again, as small or distant faces are."""
     chosen = (chance + 1) / 2 < share
-    if not chosen.any():
+    if not share or not chosen.any():
         return x
     size = int(x.shape[-1] * (0.3 + 0.5 * torch.rand(()).item()))
     small = torch.nn.functional.interpolate(x[chosen], size=(size, size), mode="bilinear", antialias=True)

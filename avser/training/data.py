@@ -161,13 +161,13 @@ def network_inputs(
             seconds = config.audio.hop / config.audio.rate
             mel = augment.mask_spectrogram(mel, lengths, settings, int(settings.time_width / seconds))
         return mel, lengths
-    mask = torch.arange(given.shape[1])[None, :] < lengths.cpu()[:, None]  # (B, N)
+    mask = torch.arange(given.shape[1], device=lengths.device)[None, :] < lengths[:, None]  # (B, N)
     if config.signal == "action_units":
-        return given, mask.to(given.device)
+        return given, mask
     pictures = given.permute(0, 1, 4, 2, 3).float() / 255  # (B, N, 3, H, W)
     if training:
         pictures = augment.augment_faces(pictures, settings)
-    return pictures, mask.to(given.device)
+    return pictures, mask
 
 
 def batches(
