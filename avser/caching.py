@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import math
 import mmap
 import struct
@@ -63,9 +62,9 @@ INDEX = np.dtype(
     [("key", "S48"), ("offset", "<u8"), ("dtype", "S8"), ("axes", "u1"), ("shape", "<u8", 4), ("sum", "<u4")]
 )
 """What a pack tells of each array; `sum` is the CRC-32 of its bytes."""
-END = struct.Struct("<Q8s")
-"""How a pack ends: where its index begins, and `MAGIC`."""
-MAGIC = b"avserpk1"
+END = struct.Struct("<QI8s")
+"""How a pack ends: where its index begins, the index's CRC-32, and `MAGIC`."""
+MAGIC = b"avserpk2"
 ALIGNED = 64
 """Arrays begin at multiples of this, in bytes."""
 
@@ -85,9 +84,8 @@ def write_pack(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             file.write(raw)
             shape = (*array.shape, *[0] * (4 - array.ndim))
             rows.append((key.encode(), offset, array.dtype.str.encode(), array.ndim, shape, zlib.crc32(raw)))
-        start = file.tell()
-        np.save(file, np.array(rows, INDEX))
-        file.write(END.pack(start, MAGIC))
+        start, index = file.tell(), np.array(rows, INDEX).tobytes()
+        file.write(index + END.pack(start, zlib.crc32(index), MAGIC))
 
 
 class Pack(Mapping[str, np.ndarray]):
@@ -100,16 +98,12 @@ class Pack(Mapping[str, np.ndarray]):
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # of an empty file a ValueError
         if len(self._bytes) < END.size:
             raise ValueError(f"{path}: is cut short")
-        start, magic = END.unpack(self._bytes[-END.size :])
-        if magic != MAGIC or start > len(self._bytes):
-            raise ValueError(f"{path}: is no pack, or cut short")
-        try:
-            self._index = np.load(io.BytesIO(self._bytes[start : -END.size]), allow_pickle=False)
-        except EOFError as error:
-            raise ValueError(f"{path}: {error}") from None
-        if self._index.dtype != INDEX:
-            raise ValueError(f"{path}: is of another version")
-        self._rows = {key.decode("latin-1"): row for row, key in enumerate(self._index["key"].tolist())}
+        start, checksum, magic = END.unpack(self._bytes[-END.size :])
+        index = self._bytes[start : -END.size]
+        if magic != MAGIC or zlib.crc32(index) != checksum:
+            raise ValueError(f"{path}: is no pack, or a damaged one")
+        self._index = np.frombuffer(index, INDEX)
+        self._rows = {key.decode(): row for row, key in enumerate(self._index["key"].tolist())}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -121,12 +115,9 @@ class Pack(Mapping[str, np.ndarray]):
         """The array of a key. Raises ValueError: it is damaged."""
         _, offset, kind, axes, shape, checksum = self._index[self._rows[key]].tolist()
         shape = tuple(shape.tolist()[:axes])
-        try:
-            kind, count = np.dtype(kind.decode("latin-1")), math.prod(shape)
-            # of nothing there is no buffer
-            array = np.frombuffer(self._bytes, kind, count, offset) if count else np.zeros(0, kind)
-        except (TypeError, OverflowError) as error:
-            raise ValueError(f"{self.path}: {error}") from None
+        count = math.prod(shape)
+        # of nothing there is no buffer
+        array = np.frombuffer(self._bytes, kind.decode(), count, offset) if count else np.zeros(0, kind.decode())
         if zlib.crc32(array) != checksum:
             raise ValueError(f"{self.path}: the array {key} is damaged")
         return array.reshape(shape)
