@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -142,16 +143,15 @@ def fit(config: Config, folder: Path, title: str, parts: Mapping[str, Sequence[E
         for rank in range(number):
             log = stack.enter_context((folder / f"device{rank}.log").open("w"))
             ranks.append(stack.enter_context(_started(place, Share(rank, number), environment, log)))
-        threading.Thread(target=_end_together, args=(ranks,), daemon=True).start()
+        failed: list[int] = []
+        watcher = threading.Thread(target=_end_together, args=(ranks, failed), daemon=True)
+        watcher.start()
         for line in ranks[0].stdout:
             print(line, end="", flush=True)
-        codes = [process.wait() for process in ranks]
-    if any(codes):
-        # where one has died, the others failed to reach it
-        first = next(
-            (rank for rank, code in enumerate(codes) if code < 0), next(r for r, c in enumerate(codes) if c)
-        )
-        raise ModelError(f"{title}: device {first} {_reason(codes[first], folder / f'device{first}.log')}")
+        watcher.join()
+    if failed:
+        code, log = ranks[failed[0]].returncode, folder / f"device{failed[0]}.log"
+        raise ModelError(f"{title}: device {failed[0]} {_reason(code, log)}")
     for rank in range(number):
         (folder / f"device{rank}.log").unlink()
 
@@ -243,22 +243,22 @@ def _started(place: Path, share: Share, environment: Mapping[str, str], log) -> 
             pipe.close()
 
 
-def _end_together(ranks: Sequence[subprocess.Popen]) -> None:
-    """Where one process has failed, the others would wait for it."""
-    waiting = list(ranks)
-    while waiting:
-        for process in waiting:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
-        failed = any(process.returncode for process in waiting)
-        waiting = [process for process in waiting if process.returncode is None]
-        if failed:
+def _end_together(ranks: Sequence[subprocess.Popen], failed: list[int]) -> None:
+    """Wait for all; where one has failed, which is told to `failed`, the others would wait for it for ever."""
+    while True:
+        codes = {rank: process.poll() for rank, process in enumerate(ranks)}
+        # one that was killed comes before those that it then failed
+        failed += sorted(filter(codes.get, codes), key=codes.__getitem__)
+        if failed or None not in codes.values():
             break
-    for process in waiting:
+        time.sleep(0.1)
+    limit = time.monotonic() + GRACE
+    for process in ranks:
         try:
-            process.wait(GRACE)
+            process.wait(max(0.0, limit - time.monotonic()) if failed else None)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _reason(code: int, log: Path) -> str:
