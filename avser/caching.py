@@ -118,7 +118,7 @@ class Pack(Mapping[str, np.ndarray]):
         count = math.prod(shape)
         # of nothing there is no buffer
         array = np.frombuffer(self._bytes, kind.decode(), count, offset) if count else np.zeros(0, kind.decode())
-        if zlib.crc32(array) != checksum:
+        if zlib.crc32(array.data) != checksum:
             raise ValueError(f"{self.path}: the array {key} is damaged")
         return array.reshape(shape)
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from avser.caching import Pack, write_pack
@@ -139,21 +140,22 @@ def fit(config: Config, folder: Path, title: str, parts: Mapping[str, Sequence[E
         )
     with _handed_over(config, folder, title, parts, state) as place, contextlib.ExitStack() as stack:
         environment = _environment(number)
+        logs = [folder / f"device{rank}.log" for rank in range(number)]
         ranks = []
         for rank in range(number):
-            log = stack.enter_context((folder / f"device{rank}.log").open("w"))
+            log = stack.enter_context(logs[rank].open("w"))
             ranks.append(stack.enter_context(_started(place, Share(rank, number), environment, log)))
         failed: list[int] = []
         watcher = threading.Thread(target=_end_together, args=(ranks, failed), daemon=True)
         watcher.start()
-        for line in ranks[0].stdout:
+        for line in ranks[0].stdout or ():
             print(line, end="", flush=True)
         watcher.join()
     if failed:
-        code, log = ranks[failed[0]].returncode, folder / f"device{failed[0]}.log"
-        raise ModelError(f"{title}: device {failed[0]} {_reason(code, log)}")
-    for rank in range(number):
-        (folder / f"device{rank}.log").unlink()
+        first = failed[0]
+        raise ModelError(f"{title}: device {first} {_reason(ranks[first].returncode, logs[first])}")
+    for path in logs:
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -163,21 +165,25 @@ def _handed_over(
     """A folder that holds all that the processes need; gone in the end."""
     place = folder / "devices"
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    job = {
+        "config": config.model_dump(mode="json"),
+        "title": title,
+        "clips": {part: [_plain(example.clip) for example in parts[part]] for part in ("train", "val")},
+        "threads": max(1, torch.get_num_threads() // count(config)),
+    }
+    arrays: dict[str, np.ndarray] = {}
+    for part in ("train", "val"):
+        for number, example in enumerate(parts[part]):
+            arrays |= {f"{part} {number}": example.inputs, f"{part} {number} target": example.target}
     try:
-        arrays = {}
-        for part in ("train", "val"):
-            for number, example in enumerate(parts[part]):
-                arrays |= {f"{part} {number}": example.inputs, f"{part} {number} target": example.target}
-        write_pack(place / "examples.pack", arrays)
-        torch.save(state, place / "state.pt")
-        job = {
-            "config": config.model_dump(mode="json"),
-            "title": title,
-            "clips": {part: [_plain(example.clip) for example in parts[part]] for part in ("train", "val")},
-            "threads": max(1, torch.get_num_threads() // count(config)),
-        }
-        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        try:
+            write_pack(place / "examples.pack", arrays)
+            torch.save(state, place / "state.pt")
+            (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"{place}: cannot be written ({error.strerror or error}); choose another -o"
+            ) from None
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -246,10 +252,10 @@ def _started(place: Path, share: Share, environment: Mapping[str, str], log) -> 
 def _end_together(ranks: Sequence[subprocess.Popen], failed: list[int]) -> None:
     """Wait for all; where one has failed, which is told to `failed`, the others would wait for it for ever."""
     while True:
-        codes = {rank: process.poll() for rank, process in enumerate(ranks)}
+        ended = [(code, rank) for rank, process in enumerate(ranks) if (code := process.poll()) is not None]
         # one that was killed comes before those that it then failed
-        failed += sorted(filter(codes.get, codes), key=codes.__getitem__)
-        if failed or None not in codes.values():
+        failed += [rank for code, rank in sorted(ended) if code]
+        if failed or len(ended) == len(ranks):
             break
         time.sleep(0.1)
     limit = time.monotonic() + GRACE
