@@ -13,7 +13,7 @@ from avser import sample
 
 
 def test_the_sample_is_found():
-    assert avser.sample_clip().samefile(SAMPLE)
+    assert avser.sample_clip().read_bytes() == SAMPLE.read_bytes()  # an installed avser has one of its own
 
 
 def test_a_missing_sample_is_one_clear_error(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from avser.corpora.identical import twins, unread
 from avser.corpora.threads import Progress, each
 from avser.datasets import Facts, Part
 from avser.labels import label_set, place
-from avser.media import headers
+from avser.media import headers, reading
 from avser.types import AvserError, Clip
 
 
@@ -240,7 +240,7 @@ class _Heard:
 
     def __init__(self) -> None:
         self._said: dict[int, list[str]] = defaultdict(list)
-        self._logger = logging.getLogger(media.__name__)
+        self._logger = logging.getLogger(reading.__name__)
 
     def __enter__(self) -> None:
         self._logger.addFilter(self._keep)
