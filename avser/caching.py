@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import math
 import mmap
 import struct
@@ -15,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -29,13 +31,18 @@ def file_digest(path: Path) -> hashlib.blake2b:
     Raises:
         DataError: it cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb", buffering=0) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return stream_digest(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); get the file again") from None
+
+
+def stream_digest(file: IO[bytes] | io.RawIOBase) -> hashlib.blake2b:
+    """As `file_digest`, of a file that is open already."""
+    digest = hashlib.blake2b(digest_size=16)
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest
 
 

@@ -25,3 +25,9 @@ class DataError(AvserError):
 
 class MissingExtraError(AvserError):
     """A command needs packages that the core install does not hold."""
+
+
+def own_fault(file: str, error: Exception) -> str:
+    """The sentence on a fault of avser itself, with which a file costs no more than itself."""
+    said = " ".join(str(error).split())
+    return f"{file}: avser itself failed ({type(error).__name__}: {said}); please report this with the file"

@@ -69,7 +69,7 @@ class Recognizer:
         Args:
             path: a video or audio file.
             modality: fused, audio or face; by default all that the model has.
-            progress: called with the second of the file that has been reached.
+            progress: called with the second of the file that has been reached; it never goes back.
             options: other settings of `avser.options.Options`, for instance window=3.0, hop=1.0.
 
         Raises:

@@ -137,7 +137,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS or _cores()
+    options.intra_op_num_threads = THREADS or _threads()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes time from ffmpeg
     options.log_severity_level = 3  # errors
@@ -147,11 +147,18 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
         return None
 
 
-def _cores() -> int:
-    """Processors that may be used, as torch counts them."""
+def cores() -> int:
+    """Processors that this process may use."""
+    with contextlib.suppress(AttributeError):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads() -> int:
+    """Threads of a network where nobody has set them, as torch counts them."""
     with contextlib.suppress(KeyError, ValueError):
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _is_of(session: onnxruntime.InferenceSession, branch: Branch, digest: str) -> bool:

@@ -16,9 +16,10 @@ from avser import media
 from avser.batch.jobs import Batch, Job, Step
 from avser.batch.journal import JOURNAL
 from avser.batch.tasks import Task
-from avser.batch.workers import Pool, cores
+from avser.batch.workers import Pool
 from avser.options import Options
 from avser.recognizer import Recognizer
+from avser.runtime import cores
 from avser.types import ConfigError, ModelError
 
 

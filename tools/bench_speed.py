@@ -31,9 +31,9 @@ from stopwatch import STAGES, Stopwatch
 
 import avser.batch.progress  # noqa: F401 (so that it is loaded before anything is measured)
 from avser import beside, branches, inputs, media, recognizer, writers
-from avser.batch.workers import cores
 from avser.media import headers
 from avser.media.paths import url
+from avser.runtime import cores
 
 LONG = 600.0
 """Length of the long video unless another is given, s."""

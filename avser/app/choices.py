@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from avser import timeline
 from avser.errors import ConfigError
 from avser.labels import category
-from avser.metrics import log_softmax
+from avser.models.fusion_rules import Calibration, Weighted
 from avser.palette import BRANCHES
 from avser.results import Prediction, Result
 
@@ -52,24 +52,30 @@ def revised(result: Result, choice: Choice, sharpness: float = 1.0) -> Result:
     """
     if choice == Choice() or result.modality != "fused":
         return result
-    raw = [_revised(p, result, choice, sharpness) for p in result.predictions]
+    again = functools.partial(_revised, labels=result.labels, choice=choice, rule=_rule(result, choice, sharpness))
+    raw = [again(p) for p in result.predictions]
     predictions = timeline.smooth(raw, result.labels, result.options.smooth)
     left = {"audio": "face", "face": "audio", None: result.modality}[choice.without]
-    people = (
-        dataclasses.replace(person, overall=_revised(person.overall, result, choice, sharpness))
-        for person in result.people
-    )
+    people = (dataclasses.replace(person, overall=again(person.overall)) for person in result.people)
     return dataclasses.replace(
         result,
         predictions=tuple(predictions),
-        overall=_revised(result.overall, result, choice, sharpness),
+        overall=again(result.overall),
         people=tuple(people),
         segments=tuple(timeline.segments(predictions)),
         options=dataclasses.replace(result.options, modality=left),
     )
 
 
-def _revised(p: Prediction, result: Result, choice: Choice, sharpness: float) -> Prediction:
+def _rule(result: Result, choice: Choice, sharpness: float) -> Weighted | None:
+    """The rule `weighted` with the chosen share of the voice; None where none was chosen."""
+    if choice.voice is None:
+        return None
+    calibrations = dict.fromkeys(("audio", "face"), Calibration(result.labels))
+    return Weighted(result.labels, calibrations, {"audio": choice.voice, "face": 1 - choice.voice}, sharpness)
+
+
+def _revised(p: Prediction, labels: tuple[str, ...], choice: Choice, rule: Weighted | None) -> Prediction:
     """One prediction anew, before it is smoothed."""
     said = {name: probs for name, probs in p.modalities.items() if name != choice.without}
     if not said:
@@ -78,21 +84,16 @@ def _revised(p: Prediction, result: Result, choice: Choice, sharpness: float) ->
             p, probs=None, label=None, modalities={}, weights={}, reason=reason, category=None
         )
     weights = p.weights if len(said) > 1 else dict.fromkeys(said, 1.0)
-    if len(said) > 1 and choice.voice is not None:
-        weights = {"audio": choice.voice, "face": 1 - choice.voice}
-        probs = _fused(said, weights, sharpness)
+    if len(said) > 1 and rule is not None:
+        weights = dict(rule.shares)
+        logs = np.stack([log_probs(said[name]) for name in rule.branches])[None]  # (1, 2, C)
+        probs = np.exp(rule(logs, np.ones((1, 2), bool))[0])
     else:  # one is left: it is taken as it is
         (probs,) = said.values()
-    label = result.labels[int(probs.argmax())]
+    label = labels[int(probs.argmax())]
     return dataclasses.replace(
-        p, probs=probs, label=label, modalities=said, weights=weights, category=category(label, result.labels)
+        p, probs=probs, label=label, modalities=said, weights=weights, category=category(label, labels)
     )
-
-
-def _fused(said: Mapping[str, np.ndarray], weights: Mapping[str, float], sharpness: float) -> np.ndarray:
-    """Weighted mean of log-probabilities, sharpened, as a distribution (C,)."""
-    logs = sum(weights[name] * log_probs(probs) for name, probs in said.items())
-    return np.exp(log_softmax(sharpness * logs))
 
 
 def log_probs(probs: np.ndarray) -> np.ndarray:

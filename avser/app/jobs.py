@@ -16,9 +16,9 @@ from typing import BinaryIO
 from avser.app.errors import Refusal
 from avser.app.settings import HELD, ROOM, Settings
 from avser.app.workers import Answer, Task, Worker
-from avser.batch.workers import cores
 from avser.media.paths import MEDIA_SUFFIXES
 from avser.options import Options
+from avser.runtime import cores
 from avser.wording import printable
 
 LONGEST_NAME = 120

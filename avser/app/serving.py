@@ -20,6 +20,7 @@ from avser.app.jobs import Desk
 from avser.app.settings import Settings
 from avser.app.view import model_facts
 from avser.errors import AvserError, ConfigError
+from avser.files import is_gone
 
 GRACE = 3
 """How long requests under way may go on after Ctrl-C, s."""
@@ -119,10 +120,4 @@ def _is_left(folder: Path) -> bool:
     number = re.fullmatch(r"avser-app-(\d+)-.*", folder.name)
     if not number or os.name != "posix" or folder.lstat().st_uid != os.getuid():
         return False
-    try:
-        os.kill(int(number[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    return False
+    return is_gone(int(number[1]))

@@ -10,6 +10,7 @@ import numpy as np
 from avser import checkpoint
 from avser.app.choices import log_probs
 from avser.app.jobs import Job
+from avser.options import MODALITIES
 from avser.results import Result
 from avser.wording import settings_words
 from avser.writers.lanes import Lane, lanes
@@ -51,7 +52,7 @@ def model_facts(name: str, path: Path) -> dict:
         "description": header.get("description", ""),
         "licence": header.get("licence", ""),
         "labels": header["labels"],
-        "modalities": ["fused", "audio", "face"] if kind == "fused" else [kind],
+        "modalities": list(MODALITIES) if kind == "fused" else [kind],
         "fusion": fusion_facts(header),
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from avser import media
 from avser.batch import manners
+from avser.errors import own_fault
 from avser.media.paths import show
 from avser.options import Options
 from avser.recognizer import Recognizer, load_model
@@ -139,14 +140,12 @@ def perform(load: Callable[[str], Recognizer], task: Task, tell: manners.Tell) -
     file = show(task.path)
     try:
         info = media.probe(task.path)
-        report, reached = manners.steadily(functools.partial(tell, "at")), 0.0
+        report = manners.steadily(functools.partial(tell, "at"))
 
-        def progress(second: float) -> None:  # the file is gone through twice, for the face and for the voice
-            nonlocal reached
-            reached = max(reached, second)
-            if reached > task.longest:
+        def progress(second: float) -> None:
+            if second > task.longest:
                 raise _too_long(file, task.longest)
-            report(reached, info.duration)
+            report(second, info.duration)
 
         if (info.duration or 0.0) > task.longest:
             raise _too_long(file, task.longest)
@@ -158,7 +157,7 @@ def perform(load: Callable[[str], Recognizer], task: Task, tell: manners.Tell) -
     except Exception as error:  # a fault of avser costs one job, not the server
         _log.debug("%s", file, exc_info=True)
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-        said = f"{file}: avser itself failed ({type(error).__name__}: {error}); please report this with the file"
+        said = own_fault(file, error)
     return Answer(status=status, error=" ".join(said.split()).replace(file, task.name))
 
 

@@ -13,12 +13,13 @@ from avser.batch import journal, sources, tally
 from avser.batch.journal import Content, Entry, Journal
 from avser.batch.sources import Source
 from avser.batch.tasks import Outcome, Task, perform
-from avser.batch.workers import Pool, Progress, cores
+from avser.batch.workers import Pool, Progress
 from avser.caching import file_digest
 from avser.media.paths import MEDIA_SUFFIXES, show
 from avser.options import Options
 from avser.recognizer import Recognizer, load_model
 from avser.results import Result
+from avser.runtime import cores
 from avser.types import ConfigError
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from avser import media, writers
 from avser.batch.journal import Content
 from avser.batch.sources import Source
+from avser.errors import own_fault
 from avser.media.paths import show
 from avser.options import Options
 from avser.recognizer import Recognizer
@@ -57,23 +58,13 @@ def perform(model: Recognizer, task: Task, report: Report) -> Outcome:
     try:
         info = media.probe(path)
         report(0.0, info.duration)
-        reached = 0.0
-
-        def progress(second: float) -> None:  # the file may be gone through more than once
-            nonlocal reached
-            reached = max(reached, second)
-            report(reached, info.duration)
-
         content = Content.of(path) if task.remember else None
-        result = model.run(path, task.options, progress, info)
+        result = model.run(path, task.options, lambda second: report(second, info.duration), info)
         for target, name in task.targets:
             writers.write(result, target, name)
     except AvserError as error:
         return Outcome(error=" ".join(str(error).split()), seconds=time.monotonic() - began)
     except Exception as error:  # a fault of avser costs one file, not the job
         _log.debug("%s", show(path), exc_info=True)
-        said = " ".join(str(error).split())
-        kind = type(error).__name__
-        sentence = f"{show(path)}: avser itself failed ({kind}: {said}); please report this with the file"
-        return Outcome(error=sentence, seconds=time.monotonic() - began)
+        return Outcome(error=own_fault(show(path), error), seconds=time.monotonic() - began)
     return Outcome(result, seconds=time.monotonic() - began, content=content)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
@@ -19,6 +18,7 @@ from avser.batch.sources import Source
 from avser.batch.tasks import Outcome, Task, perform
 from avser.media.paths import show
 from avser.recognizer import load_model
+from avser.runtime import cores
 from avser.types import AvserError
 
 TRIES = 2
@@ -30,13 +30,6 @@ Progress = Callable[[Source, float, "float | None"], None]
 """Called with a file, the second of it that has been reached, and its length in s (None where it is unknown)."""
 
 _log = logging.getLogger(__name__)
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Worker:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import posixpath
 import re
 import urllib.parse
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from avser.caching import stream_digest
 from avser.files import replacing
 from avser.media.paths import existing_file, show
 from avser.types import AvserError, ConfigError, MediaError
@@ -177,14 +177,11 @@ def digest(place: str) -> str:
     Raises:
         MediaError: it cannot be read.
     """
-    found = hashlib.blake2b(digest_size=16)
     try:
         with reading(place) as file:
-            while block := file.read(BLOCK):
-                found.update(block)
+            return stream_digest(file).hexdigest()
     except Exception as error:
         raise MediaError(f"{show(place)} cannot be fetched ({reason(error)}): try again later") from None
-    return found.hexdigest()
 
 
 def reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from avser.faces import networks
 from avser.faces.seeing import opencv
-from avser.faces.sightings import FULL_RANGE, SAME, SHORT_RANGE, overlap
+from avser.faces.sightings import FULL_RANGE, SAME, SHORT_RANGE, is_apart, overlap
 
 LEFT_EYE = (0.32, 0.40)
 RIGHT_EYE = (0.68, 0.40)
@@ -144,7 +144,7 @@ class FaceDetector:
         faces: list[Face] = []
         for hint in self.look(FULL_RANGE, view, whole(image)):
             face = self.look_closer(hint, image)
-            if face is not None and all(overlap(face.box, other.box) <= SAME for other in faces):
+            if face is not None and is_apart(face.box, (other.box for other in faces)):
                 faces.append(face)
         return faces
 

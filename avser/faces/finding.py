@@ -6,10 +6,10 @@ two, 88 % of four, 31 % of six.
 
 `FaceLooker` finds the same faces for a quarter of the time: it looks where a face was a moment ago, at the whole
 picture only now and then or when it has changed elsewhere, and tells between two looks how far a face has moved by
-comparing pixels. `FaceFinder` adds, where there
-may be several faces, some of them small, a closer look where a face was, and now and then a search by the
-full-range network: in the whole picture (5 ms on one core, every face of six tiles) and in overlapping parts of it
-(45 ms, 98 % of the faces of 36 tiles, which are 57 px high), as far as something has changed there.
+comparing pixels. `FaceFinder` adds, where there may be several faces, some of them small, a closer look where a
+face was, and now and then a search by the full-range network: in the whole picture (5 ms on one core, every face
+of six tiles) and in overlapping parts of it (45 ms, 98 % of the faces of 36 tiles, which are 57 px high), as far
+as something has changed there.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ import numpy as np
 from avser.faces import FULL_RANGE, SMALL, ZOOM, Face, FaceDetector, clipped, overlap, shrunk
 from avser.faces.pyramid import SMALLEST, Pyramid
 from avser.faces.seeing import opencv
+from avser.faces.sightings import SAME, is_apart, parts
 
-SAME = 0.3
-"""Boxes that overlap by more are of one face."""
 LOOK_EVERY, WHOLE_EVERY, PARTS_EVERY = 0.0, 0.5, 2.0
 """Least time between looks at the whole picture, and between searches in it and in parts of it, s."""
 LOOK_AFTER, WHOLE_AFTER, PARTS_AFTER = 1.0, 2.0, 8.0
@@ -151,7 +150,7 @@ class FaceFinder:
         self._looker = FaceLooker(detector)
         self.follow = self._looker.follow
         self._whole = _Watch(WHOLE, WHOLE_EVERY, WHOLE_AFTER)
-        self._parts = [_Watch(part, PARTS_EVERY, PARTS_AFTER) for part in _parts()]
+        self._parts = [_Watch(part, PARTS_EVERY, PARTS_AFTER) for part in parts(PARTS, PART)]
 
     def find(self, time: float, pictures: Pyramid, known: Sequence[Face] = (), anew: bool = False) -> list[Face]:
         """The faces in the next picture, those that `FaceLooker` finds first.
@@ -265,12 +264,6 @@ def _may_show(small: np.ndarray, taken: np.ndarray) -> bool:
     return bool(len(free)) and bool((free.max(0) - free.min(0)).max() >= CONTRAST)
 
 
-def _parts() -> list[Region]:
-    """Overlapping parts of a picture."""
-    starts = [i * (1 - PART) / (PARTS - 1) for i in range(PARTS)]
-    return [(x, y, x + PART, y + PART) for y, x in itertools.product(starts, starts)]
-
-
 def _is_small(face: Face, image: np.ndarray) -> bool:
     """Whether `FaceDetector.detect` would take a closer look at a face."""
     return max(face.box[2] - face.box[0], face.box[3] - face.box[1]) < SMALL * max(image.shape[:2])
@@ -282,7 +275,7 @@ def _are_apart(faces: Sequence[Face]) -> bool:
 
 
 def _is_new(face: Face, found: Sequence[Face]) -> bool:
-    return all(overlap(face.box, other.box) <= SAME for other in found)
+    return is_apart(face.box, (other.box for other in found))
 
 
 def _add(found: list[Face], faces: Iterator[Face | None]) -> None:

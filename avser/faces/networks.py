@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from avser.faces import model_files, solutions, tasks
+from avser.faces.sightings import Mesh
 
 Detector: TypeAlias = "solutions.Detector | tasks.Detector | tasks.PartsDetector"
-Mesh: TypeAlias = "solutions.Mesh | tasks.Mesh"
 
 
 def detector(network: int, min_score: float) -> Detector:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import abc
+import contextlib
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avser.faces.seeing import quiet
 
 SHORT_RANGE, FULL_RANGE = 0, 1
 """The two detectors: for faces near the camera, and for small ones (mediapipe's own numbers)."""
@@ -36,3 +43,42 @@ def overlap(a: Iterable[float], b: Iterable[float]) -> float:
     shared = max(min(ax2, bx2) - max(ax1, bx1), 0) * max(min(ay2, by2) - max(ay1, by1), 0)
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
     return float(shared / union) if union > 0 else 0.0
+
+
+def is_apart(box: Iterable[float], others: Iterable[Iterable[float]]) -> bool:
+    """Whether a box is of another face than all these."""
+    return all(overlap(box, other) <= SAME for other in others)
+
+
+def parts(count: int, side: float) -> list[tuple[float, float, float, float]]:
+    """Overlapping parts of a picture, xyxy in shares of it: so many in a row and a column, each with this side."""
+    starts = [i * (1 - side) / (count - 1) for i in range(count)]
+    return [(x, y, x + side, y + side) for y, x in itertools.product(starts, starts)]
+
+
+class Mesh(abc.ABC):
+    """A face mesh; the first 468 landmarks mean the same in all of them."""
+
+    def __init__(self) -> None:
+        self._has_warned = False  # as mediapipe does at the first face
+
+    def points(self, view: np.ndarray, which: Sequence[int]) -> np.ndarray | None:
+        """Landmarks by their numbers, (K, 3) float64 in shares of the picture's side; None where no face is seen.
+
+        Args:
+            view: (S, S, 3) uint8 RGB, contiguous. Depth is on about the scale of x.
+        """
+        with contextlib.nullcontext() if self._has_warned else quiet():
+            landmarks = self.landmarks(view)
+        if landmarks is None:
+            return None
+        self._has_warned = True
+        return np.array([[p.x, p.y, p.z] for p in map(landmarks.__getitem__, which)])
+
+    @abc.abstractmethod
+    def landmarks(self, view: np.ndarray) -> Any | None:
+        """The landmarks of the face, by number, with attributes x, y and z; None where none is seen."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Frees the network."""

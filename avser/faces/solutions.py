@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from avser.faces import sightings
 from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
 from avser.faces.sightings import Sighting
 
@@ -33,25 +33,16 @@ class Detector:
         self._network.close()
 
 
-class Mesh:
+class Mesh(sightings.Mesh):
     """The face mesh of 468 landmarks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._network = _network_of("face_mesh", "FaceMesh", static_image_mode=True, max_num_faces=1)
-        self._has_warned = False  # as mediapipe does at the first face
 
-    def points(self, view: np.ndarray, which: Sequence[int]) -> np.ndarray | None:
-        """Landmarks by their numbers, (K, 3) float64 in shares of the picture's side; None where no face is seen.
-
-        Args:
-            view: (S, S, 3) uint8 RGB, contiguous. Depth is on about the scale of x.
-        """
-        with contextlib.nullcontext() if self._has_warned else quiet():
-            found = self._network.process(view).multi_face_landmarks
-        if not found:
-            return None
-        self._has_warned = True
-        return np.array([[p.x, p.y, p.z] for p in map(found[0].landmark.__getitem__, which)])
+    def landmarks(self, view: np.ndarray) -> Any | None:
+        found = self._network.process(view).multi_face_landmarks
+        return found[0].landmark if found else None
 
     def close(self) -> None:
         self._network.close()

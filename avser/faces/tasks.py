@@ -8,18 +8,19 @@ mesh (478 points, of which the first 468 mean the same).
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avser.errors import ModelError
+from avser.faces import sightings
 from avser.faces.model_files import FULL_RANGE_FILE, MESH_FILE, SHORT_RANGE_FILE, find, needed
 from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
-from avser.faces.sightings import FULL_RANGE, SAME, Sighting, overlap
+from avser.faces.sightings import FULL_RANGE, Sighting, is_apart, parts
 
 CUT = 0.5
 """What is added to a coordinate that was cut off to whole pixels, px: it is then right on average."""
@@ -115,16 +116,15 @@ class PartsDetector:
         """Faces in a picture (H, W, 3) uint8 RGB; one that several parts show is reported once."""
         best: list[Sighting] = []
         for face in sorted(self._in_parts(view), key=lambda face: face.score, reverse=True):
-            if all(overlap(face.box, other.box) <= SAME for other in best):
+            if is_apart(face.box, (other.box for other in best)):
                 best.append(face)
         return best
 
     def _in_parts(self, view: np.ndarray) -> Iterator[Sighting]:
         height, width = view.shape[:2]
-        starts = [i * (1 - PART) / (PARTS - 1) for i in range(PARTS)]
-        for top, left in itertools.product(starts, starts):
-            rows = slice(int(top * height), int((top + PART) * height))
-            columns = slice(int(left * width), int((left + PART) * width))
+        for left, top, right, bottom in parts(PARTS, PART):
+            rows = slice(int(top * height), int(bottom * height))
+            columns = slice(int(left * width), int(right * width))
             part = np.ascontiguousarray(view[rows, columns])
             if part.size:
                 for face in self._near.find(part):
@@ -135,25 +135,16 @@ class PartsDetector:
         self._near.close()
 
 
-class Mesh:
+class Mesh(sightings.Mesh):
     """The face landmarker: 478 landmarks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._task = _Task("FaceLandmarker", needed(MESH_FILE))
-        self._has_warned = False  # as mediapipe does at the first face
 
-    def points(self, view: np.ndarray, which: Sequence[int]) -> np.ndarray | None:
-        """Landmarks by their numbers, (K, 3) float64 in shares of the picture's side; None where no face is seen.
-
-        Args:
-            view: (S, S, 3) uint8 RGB, contiguous. Depth is on about the scale of x.
-        """
-        with contextlib.nullcontext() if self._has_warned else quiet():
-            found = self._task.look(view).face_landmarks
-        if not found:
-            return None
-        self._has_warned = True
-        return np.array([[p.x, p.y, p.z] for p in map(found[0].__getitem__, which)])
+    def landmarks(self, view: np.ndarray) -> Any | None:
+        found = self._task.look(view).face_landmarks
+        return found[0] if found else None
 
     def close(self) -> None:
         self._task.close()

@@ -11,10 +11,11 @@ import numpy as np
 
 from avser.faces import Face, FaceDetector, overlap
 from avser.faces.appearance import Look, describe, distances
-from avser.faces.finding import SAME, FaceFinder, FaceLooker
+from avser.faces.finding import FaceFinder, FaceLooker
 from avser.faces.people import Followed, People, Track
 from avser.faces.pyramid import Pyramid
 from avser.faces.shots import FLASH, ShotDetector
+from avser.faces.sightings import is_apart
 from avser.types import FaceTrack, Frame
 
 START_SCORE = 0.75
@@ -173,7 +174,7 @@ class PeopleFollower:
         for j, track in seen.items():
             track.see(time, pictures, faces[j], crops[j], looks[j])
         for j in sorted(range(len(faces)), key=lambda j: -faces[j].area):
-            apart = all(overlap(faces[j].box, faces[k].box) <= SAME for k in seen if k != j)
+            apart = is_apart(faces[j].box, (faces[k].box for k in seen if k != j))
             if j not in seen and apart and len(seen) < self.max_faces and faces[j].score >= START_SCORE:
                 seen[j] = Track(self._count, time, pictures, faces[j], crops[j], looks[j])
                 self._active.append(seen[j])

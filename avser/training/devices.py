@@ -169,7 +169,7 @@ def _handed_over(
         "config": config.model_dump(mode="json"),
         "title": title,
         "clips": {part: [_plain(example.clip) for example in parts[part]] for part in ("train", "val")},
-        "threads": max(1, torch.get_num_threads() // count(config)),
+        "threads": _threads(count(config)),
     }
     arrays: dict[str, np.ndarray] = {}
     for part in ("train", "val"):
@@ -210,6 +210,11 @@ def read_job(place: Path) -> Job:
     return Job(config, place.parent, job["title"], parts, place / "state.pt", job["threads"])
 
 
+def _threads(number: int) -> int:
+    """Threads of each of so many processes."""
+    return max(1, torch.get_num_threads() // number)
+
+
 def _environment(number: int) -> dict[str, str]:
     """Where the processes find one another, and this package."""
     with socket.socket() as free:
@@ -220,7 +225,7 @@ def _environment(number: int) -> dict[str, str]:
     found = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(number)}
     found |= {
         "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // number)),
+        "OMP_NUM_THREADS": str(_threads(number)),
     }
     if sys.platform == "linux":  # the name of this machine may not lead anywhere
         found["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")

@@ -59,7 +59,7 @@ def fit(
 def make_module(config: Config, examples: Sequence[data.Example]) -> BranchModule:
     """The module as the config's seed begins it, for these training clips."""
     lightning.seed_everything(config.seed, verbose=False)
-    return BranchModule(config, _steps(config, examples), [example.clip for example in examples])
+    return BranchModule(config, _steps(config, len(examples)), [example.clip for example in examples])
 
 
 def run(
@@ -167,9 +167,9 @@ def _keep_log(folder: Path) -> None:
         log.rename(folder / f"metrics-{len(list(folder.glob('metrics*.csv')))}.csv")
 
 
-def _steps(config: Config, examples: Sequence[data.Example]) -> int:
+def _steps(config: Config, clips: int) -> int:
     """Batches of an epoch of training: all of them whole, for one of a single picture has no batch statistics."""
-    return max(1, len(examples) // config.training.batch_size)
+    return max(1, clips // config.training.batch_size)
 
 
 def _loader(
@@ -205,8 +205,9 @@ class SharedBatches(torch.utils.data.Sampler):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        size = self.config.training.batch_size
-        return max(1, self.clips // size) if self.training else -(-self.clips // size)
+        if self.training:
+            return _steps(self.config, self.clips)
+        return -(-self.clips // self.config.training.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = torch.arange(self.clips)
