@@ -106,7 +106,8 @@ def work(clips, small_models, tmp_path):
         plan = write_plan(iter(wanted), len(wanted), layout.pieces, output)
         values = {"plan": plan, "layout": layout, "model": str(small_models.audio), "runtime": "torch"}
         values |= {"digest": digest, "run": run, "resume": False, "limit": 10**9}
-        worker = Worker(Work(**values | settings), None)
+        ledger = settings.pop("ledger", None)
+        worker = Worker(Work(**values | settings), ledger)
         rows = []
         for part in range(plan.parts):
             for read in Reader(plan)({"part": [part]}):
@@ -342,8 +343,9 @@ def ray_nodes(cache_folder):
 
         settings = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **settings})
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
+        # before there are other nodes, one of which it could take for its own
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
         yield cluster, nodes
         ray.shutdown()
         cluster.shutdown()
@@ -397,6 +399,21 @@ def test_an_interrupted_run_is_completed(ray_nodes, job, monkeypatch, tmp_path, 
     assert (summary.done, summary.failed, summary.total) == (18, 1, 19)
     assert summary.kept >= 1
     assert len(files(tmp_path / "out")) == 19
+
+
+def test_without_a_ledger_a_worker_stops(ray_nodes, work, clips, tmp_path):
+    import ray
+
+    ledger = ray.remote(actors.Ledger).options(num_cpus=0).remote()
+    assert ray.get(ledger.begin.remote("x")) == 0
+    manifest(clips / "m.csv", ["s05.wav"])
+    assert [row["status"] for row in work(ledger=ledger)] == ["done"]
+    assert ray.get(ledger.done.remote()) == 1
+    ray.kill(ledger)
+    manifest(clips / "m.csv", ["s05.wav", "s06.wav"])
+    with pytest.raises(AvserError, match="the machine that leads the run is lost"):
+        work(ledger=ledger)
+    assert list(files(tmp_path / "out")) == ["s05.wav"]
 
 
 def test_nothing_is_lost_and_nothing_twice_when_workers_die(

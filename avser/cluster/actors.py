@@ -140,12 +140,14 @@ class Worker:
         """A piece: the rows of its files, done now or before."""
         piece = Piece(self.work.layout, number)
         made, windows = {}, []
-        for request in requests:
-            if not self._is_kept(piece.files.get(request.id), request):
-                made[request.id], table = self._predict(request)
-                windows += table
-        if made:
-            piece.replace(made, windows)
+        try:
+            for request in requests:
+                if not self._is_kept(piece.files.get(request.id), request):
+                    made[request.id], table = self._predict(request)
+                    windows += table
+        finally:  # what has been done is kept, also where the run must stop
+            if made:
+                piece.replace(made, windows)
         return [piece.files[request.id] for request in requests]
 
     def _is_kept(self, row: dict | None, request: Request) -> bool:
@@ -215,15 +217,22 @@ class Worker:
         return perform(self.model, task, lambda *_: None)
 
     def _tell(self, what: str, id: str) -> int:
-        """Tell the ledger; without it, for its machine may be lost, all goes on."""
+        """Tell the ledger; the answer to `begin`.
+
+        Raises:
+            AvserError: the ledger is lost, without which a file that kills its readers would do so for ever.
+        """
         if self.ledger is None:
             return 0
         import ray
 
-        with contextlib.suppress(ray.exceptions.RayError):
-            answer = getattr(self.ledger, what).remote(id)
-            return ray.get(answer) if what == "begin" else 0
-        return 0
+        answer = getattr(self.ledger, what).remote(id)
+        if what != "begin":
+            return 0
+        try:
+            return ray.get(answer)
+        except ray.exceptions.RayError:
+            raise AvserError("the machine that leads the run is lost; start it again with --resume") from None
 
 
 def _given_up(request: Request) -> Outcome:

@@ -24,6 +24,7 @@ from avser import checkpoint
 from avser.batch.jobs import Step
 from avser.batch.progress import Summary, print_end
 from avser.batch.sources import Source
+from avser.batch.workers import TRIES
 from avser.caching import file_digest
 from avser.cluster import places
 from avser.cluster.actors import Ledger, Reader, Work, Worker
@@ -174,12 +175,16 @@ def _step(row: dict, work: Work) -> Step:
 
 
 def _ledger():
-    """The ledger, on this machine, which must live as long as the run does anyway."""
+    """The ledger, on this machine, which must live as long as the run does anyway.
+
+    A soft affinity does not keep it here: Ray 2.60 puts every third actor of that kind elsewhere.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    lasting = {"max_restarts": -1, "max_task_retries": TRIES}
+    return ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here, **lasting).remote()
 
 
 @contextlib.contextmanager
