@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import bisect
 import contextlib
 import dataclasses
 import math
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +67,13 @@ class Faces:
 
     Attributes:
         sightings: time, person, box and score of each row.
-        logits: of the face branch, (N, C).
+        logits: of the face branch, (N, C) float32.
         end: of the video, s.
         spans: by person, (start, end) of each stretch in which the face was followed without a break, s.
         thumbnails: by person, (S, S, 3) uint8 RGB, the clearest crop.
         cuts: times at which the shot changes, s.
-        mouths: (N,) how far each mouth is open (see `MouthMeter`), NaN where unknown; None if none was measured.
+        mouths: (N,) float32, how far each mouth is open (see `MouthMeter`), NaN where unknown; None if none was
+            measured.
         looked: (M,) times of all pictures in which faces were looked for; None where they were not kept.
     """
 
@@ -164,8 +167,8 @@ class Watcher:
         self._follower = PeopleFollower(branch.config.face.size, detector, options.max_faces, options.min_face)
         self._mouths = mouths
         self._waiting: list[tuple[FaceSample, float]] = []  # with its mouth; the network has not seen them
-        self._looked: list[float] = []
-        self._seen: list[np.ndarray] = []  # (N, 8 + C): time, track, box, score, mouth and logits
+        self._looked = array("d")
+        self._seen = _Rows(6 + len(branch.labels))
 
     def update(self, frame: Frame) -> None:
         """Look at the next frame."""
@@ -183,38 +186,65 @@ class Watcher:
         if self._waiting:
             crops = np.stack([sample.crop for sample, _ in self._waiting])
             logits = self._branch.run(inputs.pictures_of(crops))
-            rows = np.array([(s.time, s.track, *s.box, s.score, mouth) for s, mouth in self._waiting])
-            self._seen.append(np.concatenate([rows, logits], axis=1))
+            for (sample, mouth), said in zip(self._waiting, logits, strict=True):
+                self._seen.add(sample.time, sample.track, (*sample.box, sample.score, mouth, *said))
             self._waiting.clear()
 
     def forget(self, before: float) -> None:
         """Drop all that was seen before a time, s."""
         self.flush()
-        kept = (rows[rows[:, 0] >= before] for rows in self._seen)
-        self._seen = [rows for rows in kept if len(rows)]
-        self._looked = [time for time in self._looked if time >= before]
+        self._seen.forget(before)
+        self._looked = array("d", (time for time in self._looked if time >= before))
 
     def faces(self, end: float) -> Faces:
         """All that was seen, up to the `end` of the video, s."""
         self.flush()
         people = self._follower.people()
         numbers = {track: number for number, person in enumerate(people) for track in person.tracks}
-        nothing = np.zeros((0, 8 + len(self._branch.labels)))
-        rows = np.concatenate([nothing, *self._seen])
-        who = np.array([numbers.get(track, -1) for track in rows[:, 1].tolist()], int)
-        rows, who = rows[who >= 0], who[who >= 0]  # others were seen for too short a time to be anybody
+        times, tracks, rows = self._seen.arrays()
+        who = np.array([numbers.get(track, -1) for track in tracks.tolist()], int)
+        if (who < 0).any():  # seen for too short a time to be anybody
+            times, rows, who = times[who >= 0], rows[who >= 0], who[who >= 0]
         return Faces(
-            Sightings(
-                rows[:, 0], who, rows[:, 2:6].astype(np.float32) * self._scale, rows[:, 6].astype(np.float32)
-            ),
-            rows[:, 8:],
+            Sightings(times, who, rows[:, :4] * np.float32(self._scale), rows[:, 4]),
+            rows[:, 6:],
             end,
             {number: person.spans for number, person in enumerate(people)},
             {number: person.thumbnail for number, person in enumerate(people)},
             self._follower.cuts,
-            rows[:, 7],
+            rows[:, 5],
             np.array(self._looked),
         )
+
+
+class _Rows:
+    """What was seen of a face in a frame, row after row, in little memory.
+
+    Args:
+        width: W, numbers of a row: box, score, how far the mouth is open, logits.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._times, self._tracks, self._values = array("d"), array("q"), array("f")
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, time: float, track: int, values: Iterable[float]) -> None:
+        """One row, of a time, s, not before that of the last."""
+        self._times.append(time)
+        self._tracks.append(track)
+        self._values.extend(values)
+
+    def forget(self, before: float) -> None:
+        """Drop the rows before a time, s."""
+        count = bisect.bisect_left(self._times, before)
+        del self._times[:count], self._tracks[:count], self._values[: count * self._width]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times (N,), tracks (N,) and values (N, W) float32."""
+        return np.array(self._times), np.array(self._tracks), np.array(self._values).reshape(-1, self._width)
 
 
 _idle: list[tuple[FaceDetector, MouthMeter]] = []

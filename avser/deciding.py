@@ -36,7 +36,9 @@ class Decider:
         """Logits of frames (N, C) to those of the window (C,)."""
         branch = self._checkpoint.branches["face"]
         mask = np.ones((1, len(logits)), bool)
-        return pool_frames(logits[None], mask, branch.config.network.pool, expressive_of(branch.labels))[0]
+        return pool_frames(
+            logits[None].astype(float), mask, branch.config.network.pool, expressive_of(branch.labels)
+        )[0]
 
     def calibrated(self, name: str, logits: np.ndarray) -> np.ndarray:
         """A branch's logits (..., C') as log-probabilities over the model's labels (..., C)."""

@@ -14,6 +14,7 @@ from avser.checkpoint import Checkpoint
 from avser.deciding import Decider
 from avser.models.fusion import FusionRule
 from avser.options import MODALITIES, Options, read_options
+from avser.packed import Packed
 from avser.results import Result
 from avser.story import Story
 from avser.types import MediaInfo, ModelError
@@ -101,13 +102,14 @@ class Recognizer:
         # the windows that were listened to, if any: a grid made anew could differ from them in the last bit
         grid = list(voice.logits) if voice and voice.logits else window_grid(duration, options.window, options.hop)
         story = Story(self.decider, info, options, faces, voice)
-        raw = [prediction for start, end in grid for prediction in story.window(start, end)]
+        windows = (prediction for start, end in grid for prediction in story.window(start, end))
+        raw = Packed(windows, len(self.labels))
         predictions = timeline.smooth(raw, self.labels, options.smooth)
         return Result(
             path=path,
             media=info if info.duration else dataclasses.replace(info, duration=round(duration, 3)),
             labels=self.labels,
-            predictions=tuple(predictions),
+            predictions=predictions,
             overall=story.overall(duration),
             model=self.name,
             model_version=self.version,

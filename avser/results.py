@@ -7,7 +7,7 @@ presentation.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,7 +133,8 @@ class Result:
         path: as given.
         media: what the file holds.
         labels: the emotions, in the order of every distribution.
-        predictions: the windows in order of time, and in each of them the people in order of their ids.
+        predictions: the windows in order of time, and in each of them the people in order of their ids; those of a
+            file are made anew whenever they are asked for (see `avser.packed`).
         overall: a `Prediction` for the whole file, everybody together.
         model, model_version: the model that was asked.
         options: the settings it was asked with; `options.modality` is the one used.
@@ -147,7 +148,7 @@ class Result:
     path: Path
     media: MediaInfo
     labels: tuple[str, ...]
-    predictions: tuple[Prediction, ...]
+    predictions: Sequence[Prediction]
     overall: Prediction
     model: str
     model_version: str
@@ -221,6 +222,10 @@ class Result:
           confidence    float   mean probability of the label
         ```
         """
+        return {**self.facts(), "predictions": list(self.rows())}
+
+    def facts(self) -> dict:
+        """All of `to_dict` but the predictions."""
         media = {k: v for k, v in dataclasses.asdict(self.media).items() if k != "path"}
         media["fps"] = None if self.media.fps is None else str(self.media.fps)
         settings = dataclasses.asdict(self.options)
@@ -237,8 +242,11 @@ class Result:
             "speech": None if self.speech is None else _spans(self.speech),
             "cuts": [round(float(t), 3) for t in self.cuts],
             "segments": [_segment(s) for s in self.segments],
-            "predictions": [self._prediction(p) for p in self.predictions],
         }
+
+    def rows(self) -> Iterator[dict]:
+        """The predictions of `to_dict`, one after the other."""
+        return map(self._prediction, self.predictions)
 
     def _prediction(self, p: Prediction) -> dict:
         return prediction_values(self.labels, p)

@@ -163,7 +163,8 @@ class Story:
         if len(rows):
             seen = self.faces.sightings
             looked = int(np.diff(np.searchsorted(self.faces.looked, (start, end)))[0])
-            known |= evidence.of_face(looked, seen.boxes[rows], seen.scores[rows], self.faces.logits[rows])
+            logits = self.faces.logits[rows].astype(float)
+            known |= evidence.of_face(looked, seen.boxes[rows], seen.scores[rows], logits)
         return known
 
     def _missing(self, windows: Iterable[tuple[float, float]]) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from avser.labels import category
+from avser.packed import Packed
 from avser.results import Prediction, Segment
 
 MERGE_GAP = 1e-6
 """Two stretches of one label this close, in s, are one segment."""
 
 
-def smooth(predictions: Sequence[Prediction], labels: Sequence[str], seconds: float) -> list[Prediction]:
+def smooth(predictions: Sequence[Prediction], labels: Sequence[str], seconds: float) -> Sequence[Prediction]:
     """Distributions averaged over time, person by person.
 
     A window's fused log-probabilities become the weighted mean over all windows of the same person, with weights
@@ -25,23 +27,26 @@ def smooth(predictions: Sequence[Prediction], labels: Sequence[str], seconds: fl
     Args:
         predictions: in order of time. labels: the emotions, (C,). seconds: time constant; 0 changes nothing.
     """
-    smoothed = list(predictions)
     if seconds <= 0:
-        return smoothed
+        return predictions
+    smoothed = np.full((len(predictions), len(labels)), np.nan)
     for places in _by_person(predictions).values():
-        places = [i for i in places if predictions[i].probs is not None]
-        if not places:
-            continue
-        logs = np.log(np.stack([predictions[i].probs for i in places]).clip(1e-12))  # (W, C)
-        centres = np.array([(predictions[i].start + predictions[i].end) / 2 for i in places])
-        for i, mean in zip(places, _filtered(logs, centres, seconds), strict=True):
-            probs = np.exp(mean - mean.max())
-            probs /= probs.sum()
-            label = labels[int(probs.argmax())]
-            smoothed[i] = dataclasses.replace(
-                predictions[i], probs=probs, label=label, category=category(label, labels)
-            )
-    return smoothed
+        said = [(i, predictions[i]) for i in places]
+        rows = [(i, (p.start + p.end) / 2, p.probs) for i, p in said if p.probs is not None]
+        if rows:
+            spoken, centres, probs = zip(*rows, strict=True)
+            smoothed[list(spoken)] = _filtered(np.log(np.stack(probs).clip(1e-12)), np.array(centres), seconds)
+    return Packed(map(_replaced, predictions, smoothed, itertools.repeat(labels)), len(labels))
+
+
+def _replaced(prediction: Prediction, logs: np.ndarray, labels: Sequence[str]) -> Prediction:
+    """A prediction with other log-probabilities (C,), which need not sum to one; as it is if it has none."""
+    if prediction.probs is None:
+        return prediction
+    probs = np.exp(logs - logs.max())
+    probs /= probs.sum()
+    label = labels[int(probs.argmax())]
+    return dataclasses.replace(prediction, probs=probs, label=label, category=category(label, labels))
 
 
 def _filtered(values: np.ndarray, centres: np.ndarray, seconds: float) -> np.ndarray:
@@ -57,59 +62,66 @@ def _filtered(values: np.ndarray, centres: np.ndarray, seconds: float) -> np.nda
     return both[:, :-1] / both[:, -1:]
 
 
-def segments(predictions: Iterable[Prediction]) -> list[Segment]:
+def segments(predictions: Sequence[Prediction]) -> list[Segment]:
     """Stretches of constant emotion, by person and time. Where avser abstains there is no segment."""
-    found: list[Segment] = []
-    for shares in moments(predictions).values():
-        found += _segments_of(shares)
-    return found
+    return [
+        Segment(run[0][0], run[-1][1], person, label, _mean(run))
+        for person, places in _by_person(predictions).items()
+        for label, run in _runs(_shares(predictions, places))
+    ]
 
 
-def moments(predictions: Iterable[Prediction]) -> dict[int | None, list[tuple[float, float, Prediction]]]:
+def moments(predictions: Sequence[Prediction]) -> dict[int | None, list[tuple[float, float, Prediction]]]:
     """Windows without their overlaps, by person, as (start, end, window) in order of time.
 
     Each moment belongs to the window of that person whose centre is nearest, so that a change lies halfway between
     the centres of two windows.
     """
-    windows = list(predictions)
-    return {person: list(_shares([windows[i] for i in places])) for person, places in _by_person(windows).items()}
+    return {person: list(_shares(predictions, places)) for person, places in _by_person(predictions).items()}
 
 
-def _shares(windows: list[Prediction]) -> Iterator[tuple[float, float, Prediction]]:
-    """The share of time of each of one person's windows, which are in order of time."""
-    centres = [(w.start + w.end) / 2 for w in windows]
-    for i, window in enumerate(windows):
+def _shares(predictions: Sequence[Prediction], places: Sequence[int]) -> Iterator[tuple[float, float, Prediction]]:
+    """The share of time of each of one person's windows, given by their places in order of time."""
+    before: Prediction | None = None
+    window, places = predictions[places[0]], places[1:]
+    for after in itertools.chain((predictions[i] for i in places), (None,)):
         start, end = window.start, window.end
-        if i and windows[i - 1].end > start:
-            start = max(start, (centres[i - 1] + centres[i]) / 2)
-        if i + 1 < len(windows) and windows[i + 1].start < end:
-            end = min(end, (centres[i] + centres[i + 1]) / 2)
+        if before and before.end > start:
+            start = max(start, (_centre(before) + _centre(window)) / 2)
+        if after and after.start < end:
+            end = min(end, (_centre(window) + _centre(after)) / 2)
         if end > start:
             yield start, end, window
+        before, window = window, after
 
 
-def _segments_of(shares: list[tuple[float, float, Prediction]]) -> list[Segment]:
-    """Segments of one person's moments."""
-    merged: list[list[tuple[float, float, Prediction]]] = []
+def _centre(window: Prediction) -> float:
+    return (window.start + window.end) / 2
+
+
+def _runs(
+    shares: Iterable[tuple[float, float, Prediction]],
+) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
+    """One person's moments of one label without a gap: the label, and (start, end, confidence) of each."""
+    label: str | None = None
+    run: list[tuple[float, float, float]] = []
     for start, end, window in shares:
-        if window.label is None:
-            continue
-        last = merged[-1][-1] if merged else None
-        if last is not None and last[2].label == window.label and start - last[1] <= MERGE_GAP:
-            merged[-1].append((start, end, window))
-        else:
-            merged.append([(start, end, window)])
-    return [_joined(run) for run in merged]
+        if label is not None and (window.label != label or start - run[-1][1] > MERGE_GAP):
+            yield label, run
+            run = []
+        label = window.label
+        if label is not None:
+            run.append((start, end, window.confidence))
+    if label is not None:
+        yield label, run
 
 
-def _joined(run: list[tuple[float, float, Prediction]]) -> Segment:
-    lengths = [end - start for start, end, _ in run]
-    confidence = np.average([window.confidence for *_, window in run], weights=lengths)
-    window = run[0][2]
-    return Segment(run[0][0], run[-1][1], window.person, window.label, float(confidence))
+def _mean(run: Sequence[tuple[float, float, float]]) -> float:
+    """Mean confidence over a run, weighted by time."""
+    return float(np.average([sure for *_, sure in run], weights=[end - start for start, end, _ in run]))
 
 
-def _by_person(predictions: Sequence[Prediction]) -> dict[int | None, list[int]]:
+def _by_person(predictions: Iterable[Prediction]) -> dict[int | None, list[int]]:
     """Places in the list by person, people in order of their ids, a voice without a face last."""
     places: dict[int | None, list[int]] = {}
     for i, prediction in enumerate(predictions):

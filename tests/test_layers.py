@@ -20,7 +20,7 @@ LAYERS = tuple(
         "errors arrays files types options results labels palette settings signals config members torchlibs "
         "wording sample",
         "media faces features pictures handcrafted embeddings inputs units silero speech speaking metrics logits "
-        "subjects folds splits windows timeline models evidence gradcam figures",
+        "packed subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",
         "branches beside deciding story recognizer caching onnx runtime console batch live",
         "fusion training",

@@ -16,6 +16,19 @@ pa = pytest.importorskip("pyarrow", reason="needs avser[parquet]", exc_type=Impo
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs avser[parquet]", exc_type=ImportError)
 
 
+@pytest.mark.parametrize("made", [make_scene(), make_result(), dataclasses.replace(make_result(), predictions=())])
+def test_json_is_written_as_one_value_would_be(made, tmp_path):
+    whole = json.dumps(made.to_dict(), ensure_ascii=False, indent=1) + "\n"
+    assert write(made, tmp_path / "x.json").read_text(encoding="utf-8") == whole
+
+
+def test_parquet_of_many_windows(tmp_path):
+    scene = make_scene(1500, people=1)
+    table = parquet.read_table(write(scene, tmp_path / "x.parquet"))
+    assert len(table) == len(scene.predictions) > 1000
+    assert table["start"].to_pylist() == [p.start for p in scene.predictions]
+
+
 def test_parquet_holds_what_the_csv_holds(tmp_path):
     scene = make_scene()
     table = parquet.read_table(write(scene, tmp_path / "x.parquet"))

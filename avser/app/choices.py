@@ -59,7 +59,7 @@ def revised(result: Result, choice: Choice, sharpness: float = 1.0) -> Result:
     people = (dataclasses.replace(person, overall=again(person.overall)) for person in result.people)
     return dataclasses.replace(
         result,
-        predictions=tuple(predictions),
+        predictions=predictions,
         overall=again(result.overall),
         people=tuple(people),
         segments=tuple(timeline.segments(predictions)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MODALITIES = ("audio", "face")
+ROWS = 1000
+"""Windows that are turned into columns at a time."""
 
 
 def write_json(result: Result, file: TextIO) -> None:
-    """Everything, by the schema of `Result.to_dict`."""
-    json.dump(result.to_dict(), file, ensure_ascii=False, indent=1)
-    file.write("\n")
+    """Everything, by the schema of `Result.to_dict`; hours of windows are never held together as plain values."""
+    text = functools.partial(json.dumps, ensure_ascii=False, indent=1)
+    file.write(text(result.facts()).removesuffix("\n}") + ',\n "predictions": [')
+    separator = "\n"
+    for row in result.rows():
+        file.write(separator + "  " + text(row).replace("\n", "\n  "))
+        separator = ",\n"
+    file.write("]\n}\n" if separator == "\n" else "\n ]\n}\n")
 
 
 def write_csv(result: Result, file: TextIO) -> None:
@@ -40,12 +48,11 @@ def write_parquet(result: Result, path: Path, progress: Callable[[float], None])
     """
     from pyarrow import parquet
 
-    rest = {key: value for key, value in result.to_dict().items() if key != "predictions"}
     facts = {
         "avser.schema": str(RESULT_SCHEMA_VERSION),
         "avser.model": result.model,
         "avser.model_version": result.model_version,
-        "avser.result": json.dumps(rest),
+        "avser.result": json.dumps(result.facts()),
     }
     parquet.write_table(arrow_table(result).replace_schema_metadata(facts), path, compression="zstd")
 
@@ -54,9 +61,14 @@ def arrow_table(result: Result) -> pa.Table:
     """The same rows in memory, without metadata."""
     import pyarrow as pa
 
-    table = columns(result.path, result.labels)
-    values = [[column.value(p) for p in result.predictions] for column in table]
-    return pa.table(values, schema=arrow_schema(result.labels))
+    schema, table = arrow_schema(result.labels), columns(result.path, result.labels)
+    batches = []
+    for first in range(0, len(result.predictions), ROWS):
+        rows = result.predictions[first : first + ROWS]
+        values = ([column.value(p) for p in rows] for column in table)
+        arrays = map(pa.array, values, (field.type for field in schema))
+        batches.append(pa.record_batch(list(arrays), schema=schema))
+    return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
 def arrow_schema(labels: Sequence[str]) -> pa.Schema:
