@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from avser import datasets, faces, features, inputs, media
-from avser.branches import BATCH, LOOK_HEIGHT
+from avser.branches import FACES, LOOK_HEIGHT
 from avser.checkpoint import Branch
 from avser.faces.tracking import FaceFollower
 from avser.gradcam import grad_cam, resized
@@ -213,7 +213,7 @@ def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> li
             crop, picture = seen.update(frame), large.update(frame)
             if crop is not None:
                 waiting.append((crop.time, crop.crop, picture.crop))
-            if len(waiting) >= BATCH:
+            if len(waiting) >= FACES:
                 flush()
     flush()
     return sorted(_spread(best, COUNT), key=lambda frame: frame.time)

@@ -129,7 +129,7 @@ def test_streaming_says_what_the_whole_sound_says(fused, tmp_path, monkeypatch, 
 
 def test_more_windows_than_a_batch(fused, voice_only):
     many = fused.predict(voice_only, window=1.0, hop=0.1)
-    assert len(many.predictions) > branches.BATCH
+    assert len(many.predictions) > branches.WINDOWS
     some = fused.predict(voice_only, window=1.0, hop=1.0)
     for p, q in zip(some.predictions[:4], many.predictions[::10], strict=False):
         assert p.modalities.keys() == q.modalities.keys()
