@@ -10,7 +10,7 @@ import numpy as np
 
 from avser import faces, inputs, media
 from avser.benchmark.degradation import thin
-from avser.branches import BATCH, LOOK_HEIGHT, hear
+from avser.branches import FACES, LOOK_HEIGHT, WINDOWS, hear
 from avser.caching import cached
 from avser.faces.tracking import FaceFollower
 from avser.metrics import log_softmax
@@ -125,8 +125,8 @@ class Judge:
         logs = np.full((len(prepared), len(self.labels)), np.nan)
         audible = [number for number, sound in enumerate(prepared) if sound is not None]
         audible.sort(key=lambda number: len(prepared[number]))
-        for first in range(0, len(audible), BATCH):
-            chosen = audible[first : first + BATCH]
+        for first in range(0, len(audible), WINDOWS):
+            chosen = audible[first : first + WINDOWS]
             said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
             logs[chosen] = self.decider.calibrated("audio", np.stack([said[number] for number in chosen]))
         return np.split(logs, np.cumsum([len(grid) for grid in grids])[:-1])
@@ -140,8 +140,8 @@ class Judge:
         """The face branch's logits of each frame of each take, (M, C') each."""
         branch, together = self.branches["face"], np.concatenate(crops)
         logits = [
-            branch.run(inputs.pictures_of(together[first : first + BATCH]))
-            for first in range(0, len(together), BATCH)
+            branch.run(inputs.pictures_of(together[first : first + FACES]))
+            for first in range(0, len(together), FACES)
         ]
         classes = len(branch.labels)
         logits = np.concatenate(logits) if logits else np.zeros((0, classes))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from avser import checkpoint, evidence, media
-from avser.branches import BATCH, LOOK_HEIGHT
+from avser.branches import FACES, LOOK_HEIGHT
 from avser.caching import cached
 from avser.config import Config
 from avser.faces.tracking import track_faces
@@ -210,8 +210,8 @@ def frame_logits(network: FaceBranch, crops: np.ndarray) -> np.ndarray:
     """Logits (N, C) of each crop (N, H, W, 3)."""
     network.eval()
     rows = [
-        network.frames(torch.from_numpy(crops[first : first + BATCH]).permute(0, 3, 1, 2).float() / 255)
-        for first in range(0, len(crops), BATCH)
+        network.frames(torch.from_numpy(crops[first : first + FACES]).permute(0, 3, 1, 2).float() / 255)
+        for first in range(0, len(crops), FACES)
     ]
     return torch.cat(rows).double().numpy()
 
