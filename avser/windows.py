@@ -13,9 +13,6 @@ from avser.types import AudioTrack
 
 Tap = Callable[[AudioTrack], None]
 
-BLOCK = 8.0
-"""Length of the blocks in which sound is read, s; longer ones are no faster, but take more memory."""
-
 
 def window_grid(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
     """Windows over a file, as (start, end) in s: one every `hop`, the last one flush with the end.
@@ -46,7 +43,7 @@ def audio_windows(
     """
     held = AudioTrack(np.zeros(0, np.float32), rate)
     count = 0  # windows of the grid that have been handed out
-    for block in media.iter_audio(path, rate, BLOCK):
+    for block in media.iter_audio(path, rate):
         for tap in taps:
             tap(block)
         samples = np.concatenate([held.samples, block.samples]) if len(held.samples) else block.samples

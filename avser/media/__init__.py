@@ -59,7 +59,7 @@ def read_audio(path: str | Path, rate: int = 16000, start: float = 0.0, end: flo
 
 
 def iter_audio(
-    path: str | Path, rate: int = 16000, block: float = 30.0, start: float = 0.0, end: float | None = None
+    path: str | Path, rate: int = 16000, block: float = 8.0, start: float = 0.0, end: float | None = None
 ) -> Iterator[AudioTrack]:
     """The sound of a file in blocks, in order and without overlap, in constant memory.
 
@@ -68,7 +68,8 @@ def iter_audio(
 
     Args:
         rate: samples a second wanted.
-        block: length of a block, in s; the last one may be shorter.
+        block: length of a block, in s; the last one may be shorter. Longer ones are no faster to predict from, but
+            take more memory.
         start: where to begin, in s.
         end: where to stop, in s; None for the end of the stream.
 
