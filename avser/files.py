@@ -70,15 +70,10 @@ def _left(path: Path, machine: int, process: int) -> bool:
         return False
     if process == os.getpid():  # in containers every run may have the same number
         return written < _STARTED - 1
-    return is_gone(process)
-
-
-def is_gone(process: int) -> bool:
-    """Whether no process of this machine has this number, on POSIX systems."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it is another user's, or no number of a process
+    except OSError:  # it is another user's
         pass
     return False

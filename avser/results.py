@@ -237,7 +237,7 @@ class Result:
             "settings": settings,
             "labels": list(self.labels),
             "media": media,
-            "overall": self._prediction(self.overall),
+            "overall": prediction_values(self.labels, self.overall),
             "people": [self._person(p) for p in self.people],
             "speech": None if self.speech is None else _spans(self.speech),
             "cuts": [round(float(t), 3) for t in self.cuts],
@@ -246,17 +246,14 @@ class Result:
 
     def rows(self) -> Iterator[dict]:
         """The predictions of `to_dict`, one after the other."""
-        return map(self._prediction, self.predictions)
-
-    def _prediction(self, p: Prediction) -> dict:
-        return prediction_values(self.labels, p)
+        return (prediction_values(self.labels, p) for p in self.predictions)
 
     def _person(self, p: Person) -> dict:
         return {
             "person": p.person,
             "spans": _spans(p.spans),
             "frames": p.frames,
-            "overall": self._prediction(p.overall),
+            "overall": prediction_values(self.labels, p.overall),
         }
 
 

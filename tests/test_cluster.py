@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -154,17 +155,6 @@ def test_fetching(tmp_path):
         places.replace(f"{source}/below", b"")
 
 
-def test_folders_of_killed_processes_are_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(actors.tempfile, "tempdir", str(tmp_path))
-    left = tmp_path / f"{actors.SCRATCH}left"
-    left.mkdir()
-    with actors.scratch() as mine:
-        (mine / "copy.mp4").touch()
-        actors.sweep()
-        assert list(tmp_path.iterdir()) == [mine]
-    assert not list(tmp_path.iterdir())
-
-
 # Plans
 
 
@@ -266,7 +256,7 @@ def test_windows_that_are_not_all_there_are_made_anew(work, clips, small_models,
 def test_files_from_elsewhere_are_fetched_and_removed(work, clips, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(actors.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     url = f"local://{clips}"
     rows = work(f"{url}/m.csv", output=f"local://{tmp_path}/out", limit=(clips / "s09.wav").stat().st_size)
     assert not list(scratch.iterdir())

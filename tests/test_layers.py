@@ -18,7 +18,7 @@ LAYERS = tuple(
     tuple(line.split())
     for line in (
         "errors arrays files types options results labels palette settings signals config members torchlibs "
-        "wording sample",
+        "wording sample scratch",
         "media faces features pictures handcrafted embeddings inputs units silero speech speaking metrics logits "
         "packed subjects folds splits windows timeline models evidence gradcam figures",
         "checkpoint annotated_video writers datasets bundles yamnet_import",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +17,10 @@ from avser.app.jobs import Desk
 from avser.app.settings import Settings
 from avser.app.view import model_facts
 from avser.errors import AvserError, ConfigError
-from avser.files import is_gone
+from avser.scratch import temporary_folder
 
+FOLDER = "avser-app-"
+"""Beginning of the name of the temporary folder that holds recordings."""
 GRACE = 3
 """How long requests under way may go on after Ctrl-C, s."""
 
@@ -36,7 +35,7 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _leave)  # the server ends in order and raises it again
     models = find_models(settings.models)
     facts = {name: model_facts(name, path) for name, path in models.items()}
-    with _listening(settings) as listener, temporary_folder() as folder:
+    with _listening(settings) as listener, temporary_folder(FOLDER) as folder:
         desk = Desk(settings, models, folder)
         try:
             config = uvicorn.Config(
@@ -100,24 +99,3 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
                 f"{settings.host}:{settings.port} cannot be listened at ({why}); choose another --host or --port"
             ) from None
         yield listener
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for recordings that is gone in the end. Those of servers that were killed go as well."""
-    for left in Path(tempfile.gettempdir()).glob("avser-app-*-*"):
-        if _is_left(left):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"avser-app-{os.getpid()}-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_left(folder: Path) -> bool:
-    """Whether a folder belongs to a server of this user's that runs no more."""
-    number = re.fullmatch(r"avser-app-(\d+)-.*", folder.name)
-    if not number or os.name != "posix" or folder.lstat().st_uid != os.getuid():
-        return False
-    return is_gone(int(number[1]))

@@ -6,14 +6,11 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from avser import checkpoint
 from avser.batch import journal, manners
@@ -27,18 +24,14 @@ from avser.cluster.plan import Plan, Request
 from avser.cluster.tables import Layout, Piece
 from avser.media.paths import show
 from avser.recognizer import load_model
+from avser.scratch import temporary_folder
 from avser.types import AvserError, ModelError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCRATCH = "avser-fetched-"
-"""Beginning of the names of the folders, among the machine's temporary files, that hold fetched copies."""
+FETCHED = "avser-fetched-"
+"""Beginning of the names of the temporary folders that hold fetched copies."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,6 @@ class Worker:
         self.work, self.ledger = work, ledger
         self.refused = ""
         try:
-            sweep()
             manners.set_threads(1)
             self.model = load_model(work.model, work.runtime)
             found = file_digest(checkpoint.find_model(work.model)).hexdigest()
@@ -199,7 +191,7 @@ class Worker:
                 return self._perform(request.place, request)
             began = time.monotonic()
             _, modified = places.stand(request.place)
-            with scratch() as folder:
+            with temporary_folder(FETCHED) as folder:
                 copy = places.fetch(request.place, folder, self.work.limit)
                 outcome = self._perform(str(copy), request)
         except AvserError as error:
@@ -237,37 +229,3 @@ class Worker:
 
 def _given_up(request: Request) -> Outcome:
     return Outcome(error=f"{show(request.place)}: the process that read it died {TRIES} times; try it alone")
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A new folder among the machine's temporary files, removed in the end; as long it is locked."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{SCRATCH}"))
-    lock = _lock(folder)
-    folder = folder.rename(folder.with_name(folder.name.removeprefix(".")))  # now `sweep` may see it
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock:
-            lock.close()
-
-
-def sweep() -> None:
-    """Remove the folders of processes that were killed: those that nobody locks."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        if lock := _lock(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.close()
-
-
-def _lock(folder: Path) -> IO | None:
-    """The lock on a folder, if nobody has it."""
-    if fcntl is None:
-        return None
-    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-        file = stack.enter_context((folder / ".lock").open("w"))
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        stack.pop_all()
-        return file
-    return None

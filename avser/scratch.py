@@ -1,0 +1,56 @@
+"""Temporary folders that go with the process that made them, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A new folder among the machine's temporary files, removed in the end.
+
+    A process that is killed leaves its own; whoever makes one with the same prefix removes that first.
+
+    Args:
+        prefix: beginning of the folder's name; it says whose it is, and what for.
+    """
+    _sweep(prefix)
+    folder = Path(tempfile.mkdtemp(prefix=f".{prefix}"))
+    lock = _lock(folder)
+    folder = folder.rename(folder.with_name(folder.name.removeprefix(".")))  # now others see that it is locked
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock:
+            lock.close()
+
+
+def _sweep(prefix: str) -> None:
+    """Remove the folders of killed processes: those that nobody locks, and that are not another user's."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if lock := _lock(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
+
+
+def _lock(folder: Path) -> IO | None:
+    """The lock on a folder, if nobody has it."""
+    if fcntl is None:
+        return None
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        file = stack.enter_context((folder / ".lock").open("w"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stack.pop_all()
+        return file
+    return None
