@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -189,7 +190,7 @@ class EnvelopeFinder:
         self._start: float | None = None
         self._heard = 0  # samples so far
         self._rest = np.zeros(self._frame // 2, np.float32)  # so that a window's middle is that of its value
-        self._values = [np.zeros(0, np.float32)]
+        self._values = array("f")
 
     def update(self, track: AudioTrack) -> None:
         """Take the next block of sound, which begins where the last one ended."""
@@ -201,21 +202,20 @@ class EnvelopeFinder:
     def finish(self) -> Envelope:
         """The envelope. No sound can be taken afterwards."""
         self._take(np.zeros(2 * self._frame, np.float32))
-        values = np.concatenate(self._values)[: math.ceil(self._heard / self._frame)]
+        values = np.array(self._values[: math.ceil(self._heard / self._frame)])
         return Envelope(values, self._rate / self._frame, self._start or 0.0)
 
     def so_far(self) -> Envelope:
         """What `finish` would tell now; more sound may come."""
         twin = copy.copy(self)
-        twin._values = self._values.copy()
+        twin._values = self._values[:]
         return twin.finish()
 
     def forget(self, before: float) -> None:
         """Drop what was heard before a time, s."""
-        values = np.concatenate(self._values)
         count = int((before - (self._start or 0.0)) * self._rate / self._frame)
-        count = min(max(count, 0), len(values))
-        self._values = [values[count:]]
+        count = min(max(count, 0), len(self._values))
+        del self._values[:count]
         self._start = (self._start or 0.0) + count * self._frame / self._rate
         self._heard -= count * self._frame
 
@@ -228,7 +228,8 @@ class EnvelopeFinder:
             windows = np.lib.stride_tricks.sliding_window_view(frames, 2 * self._frame)[:: self._frame]
             spectrum = np.abs(np.fft.rfft(windows * self._window)[:, self._band])
             power = 2 * np.square(spectrum).sum(axis=1) / (2 * self._frame) ** 2  # by Parseval
-            self._values.append(np.sqrt(power / 0.375).astype(np.float32))  # the window's own power is 3/8
+            envelope = np.sqrt(power / 0.375).astype(np.float32)  # the window's own power is 3/8
+            self._values.frombytes(envelope.tobytes())
 
 
 def seconds_of_speech(spans: Iterable[tuple[float, float]], start: float, end: float) -> float:
