@@ -9,15 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+Array: TypeAlias = Any
+"""numpy's array or torch's tensor: a function gives back what it was given.
 
-Array = Union[np.ndarray, "torch.Tensor"]
-"""Of either library; a function gives back what it was given."""
+No one type says it: the two share operators and names of functions, but neither their signatures nor a base.
+"""
 
 
 def library(x: Array) -> ModuleType:

@@ -162,7 +162,7 @@ class Result:
     @property
     def modality(self) -> str:
         """What was asked for: fused, audio or face."""
-        return self.options.modality
+        return self.options.modality or "fused"
 
     @property
     def label(self) -> str | None:

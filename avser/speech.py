@@ -79,7 +79,7 @@ class SpeechFinder:
         if len(self._rest):
             self._listen(np.pad(self._rest, (0, CHUNK - len(self._rest))))
         if self._begin is not None:
-            self._close(self._chunks)
+            self._close(self._begin, self._chunks)
         start = self._start or 0.0
         return _padded(self._found, start, start + self._heard / self._rate)
 
@@ -128,11 +128,11 @@ class SpeechFinder:
             if self._quiet is None:
                 self._quiet = here
             if (here - self._quiet) * CHUNK >= MIN_SILENCE * RATE:
-                self._close(self._quiet)
+                self._close(self._begin, self._quiet)
 
-    def _close(self, end: int) -> None:
-        if (end - self._begin) * CHUNK >= MIN_SPEECH * RATE:
-            self._found.append((self._begin, end))
+    def _close(self, begin: int, end: int) -> None:
+        if (end - begin) * CHUNK >= MIN_SPEECH * RATE:
+            self._found.append((begin, end))
         self._begin = self._quiet = None
 
 

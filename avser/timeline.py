@@ -82,9 +82,10 @@ def moments(predictions: Sequence[Prediction]) -> dict[int | None, list[tuple[fl
 
 def _shares(predictions: Sequence[Prediction], places: Sequence[int]) -> Iterator[tuple[float, float, Prediction]]:
     """The share of time of each of one person's windows, given by their places in order of time."""
-    before: Prediction | None = None
-    window, places = predictions[places[0]], places[1:]
-    for after in itertools.chain((predictions[i] for i in places), (None,)):
+    windows = (predictions[i] for i in places)
+    before, window = None, next(windows)
+    while True:
+        after = next(windows, None)
         start, end = window.start, window.end
         if before and before.end > start:
             start = max(start, (_centre(before) + _centre(window)) / 2)
@@ -92,6 +93,8 @@ def _shares(predictions: Sequence[Prediction], places: Sequence[int]) -> Iterato
             end = min(end, (_centre(window) + _centre(after)) / 2)
         if end > start:
             yield start, end, window
+        if after is None:
+            return
         before, window = window, after
 
 
@@ -109,9 +112,9 @@ def _runs(
         if label is not None and (window.label != label or start - run[-1][1] > MERGE_GAP):
             yield label, run
             run = []
-        label = window.label
-        if label is not None:
-            run.append((start, end, window.confidence))
+        label, sure = window.label, window.confidence
+        if sure is not None:
+            run.append((start, end, sure))
     if label is not None:
         yield label, run
 

@@ -67,7 +67,8 @@ def _write(
     """Write the video with its sound in one of the ways of `sound_codecs`."""
     instants = Instants(result)
     with contextlib.ExitStack() as stack:
-        scene = first = None
+        scene: Pictures | Canvas
+        first = None
         if header.video is not None:
             with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
                 scene = Pictures(header)

@@ -10,6 +10,7 @@ import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -66,12 +67,13 @@ class Encoder(Process):
         ]
         seconds = header.info.duration or MAX_DURATION
         super().__init__(arguments, header.info.path, CPU_BASE + CPU_PER_SECOND * seconds, fed=True)
+        self._input = cast(BinaryIO, self.process.stdin)  # as it is fed
         self._put(matroska.header(width, height, fps))
 
     def __exit__(self, *unused) -> None:
         super().__exit__(*unused)
         with contextlib.suppress(OSError):  # what was not yet handed over is of no use any more
-            self.process.stdin.close()
+            self._input.close()
 
     def add(self, time: float, picture: np.ndarray, duration: float | None = None) -> None:
         """Add a picture (bytes of `yuv420p`) shown at `time` (s), for `duration` (s) if no other follows.
@@ -87,14 +89,14 @@ class Encoder(Process):
     def finish(self) -> None:
         """Complete the file; see `add` for the errors."""
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._input.close()
         self.process.wait()  # as long as it takes: the rest of the sound may be long, or the file large
         self._judge()
 
     def _put(self, data) -> None:
         try:
             with self.waiting():
-                self.process.stdin.write(data)
+                self._input.write(data)
         except OSError:  # ffmpeg has ended, and says why
             self._judge()
             raise

@@ -91,7 +91,9 @@ def _groups(result: Result) -> tuple[np.ndarray, list[tuple[Prediction, ...]]]:
     for number, shares in enumerate(moments(result.predictions).values()):
         for start, end, prediction in shares:
             changes += [(end, 0, number, prediction), (start, 1, number, prediction)]
-    starts, groups, said = [], [], {}
+    starts: list[float] = []
+    groups: list[tuple[Prediction, ...]] = []
+    said: dict[int, Prediction] = {}
     for time, begins, number, prediction in sorted(changes, key=lambda change: change[:2]):
         if begins:
             said[number] = prediction

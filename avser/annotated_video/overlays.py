@@ -86,7 +86,7 @@ def wrapped(text: str, height: int, width: int, most: int) -> list[str]:
 
 def answer(prediction: Prediction) -> str:
     """The emotion with its probability, or that there is none."""
-    if prediction.label is None:
+    if prediction.confidence is None:
         return "no answer"
     return f"{prediction.label} {percent(prediction.confidence)}"
 
@@ -187,11 +187,11 @@ class Strip:
                 write_text(block, 0, y, line, size, DIM)
                 y += self._row
             return
-        y = self._draw_bars(block, prediction, y)
+        y = self._draw_bars(block, prediction, prediction.probs, y)
         if prediction.note:
             write_text(block, 0, y, shortened(prediction.note, self._px(8), width), self._px(8), DIM)
 
-    def _draw_bars(self, block: np.ndarray, prediction: Prediction, y: int) -> int:
+    def _draw_bars(self, block: np.ndarray, prediction: Prediction, fused: np.ndarray, y: int) -> int:
         """A row an emotion, a column a modality, of which absent ones stay empty; the y below."""
         size, gap = self._px(8), self._px(6)
         wide = (block.shape[1] - self._names) // len(self._shown) - gap
@@ -203,7 +203,7 @@ class Strip:
                 head = f"{head} {percent(weight)}"
             write_text(block, x, y, shortened(head, size, wide), size, DIM)
         y += self._row
-        bars = {**prediction.modalities, "fused": prediction.probs}
+        bars = {**prediction.modalities, "fused": fused}
         for i, label in enumerate(self._labels):
             best = label == prediction.label
             write_text(block, 0, y, label, size, WHITE if best else DIM, best)

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 
 import numpy as np
@@ -53,21 +53,21 @@ class Pictures:
     """
 
     def __init__(self, header: Header) -> None:
-        info = header.info
+        (width, height), fps = header.size, header.info.fps
         self._header = header
-        self.width, self.height = _size(info.width, info.height)
-        self.scale = np.array([self.width / info.width, self.height / info.height])
+        self.width, self.height = _size(width, height)
+        self.scale = np.array([self.width / width, self.height / height])
         self.unit = max(1.0, min(self.width, self.height) / 360)
-        self.fps = info.fps if info.fps and 1 <= info.fps <= MAX_RATE else Fraction(25)
+        self.fps = fps if fps and 1 <= fps <= MAX_RATE else Fraction(25)
         self._tone = bool(re.search("smpte2084|arib-std-b67", header.pixels)) and _can_tone()
         self._from_rgb = bool(re.match(r"[0axi]?(rgb|bgr|gbr)|pal8", header.pixels))
         standard = "range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
         self.colours = standard if self._tone or self._from_rgb else _colours(header.pixels)
         unknown = "colorspace=unknown" in self.colours
-        wide = info.height >= 720 if unknown else re.search("colorspace=bt(709|2020)", self.colours)
+        wide = height >= 720 if unknown else re.search("colorspace=bt(709|2020)", self.colours)
         self.matrix = matrix("bt709" if wide else "bt601")
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame]:
         """The pictures as bytes of `yuv420p`, with their times."""
         stream = media.video_stream(self._header).filter("trim", start=0)
         if self._tone:
@@ -93,7 +93,7 @@ class Canvas:
         self._timeline = _timeline(result, self.width - 80, 40, self._end)
         self._shown: tuple[Prediction, ...] | None = None
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame]:
         """Pictures as bytes of `yuv420p`, with their times."""
         for number in range(math.ceil(self._end * CANVAS_RATE)):
             time = number / float(CANVAS_RATE)
@@ -135,7 +135,8 @@ def _size(width: int, height: int) -> tuple[int, int]:
     if min(width, height) < LEAST_SIDE:
         wanted = math.ceil(LEAST_SIDE / min(width, height))
         factor = min(factor, 1.0) if factor < 1 else min(wanted, MOST_WIDTH // width, MOST_HEIGHT // height)
-    return tuple(max(2, round(side * factor) // 2 * 2) for side in (width, height))
+    width, height = (max(2, round(side * factor) // 2 * 2) for side in (width, height))
+    return width, height
 
 
 def _colours(pixels: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
@@ -43,7 +43,10 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 GLANCE = 0.05
 """How often `POST /predict` looks whether its job is done, s."""
 
-FormatName = Literal[tuple(WRITERS)]  # type: ignore[valid-type]
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(WRITERS)]
 Asked = Annotated[Options, Depends(schemas.asked)]
 
 _REASONS = {
@@ -260,7 +263,7 @@ async def _wait(request: Request, job: Job, limit: float) -> None:
 
 def _state(desk: Desk, job: Job) -> dict:
     answer = job.answer
-    failed = answer is not None and answer.result is None
+    failure = answer if answer is not None and answer.result is None else None
     return {
         "id": job.id,
         "state": job.state,
@@ -270,8 +273,8 @@ def _state(desk: Desk, job: Job) -> dict:
         "second": job.second,
         "duration": job.duration,
         "warnings": job.warnings,
-        "error": answer.error if failed else None,
-        "status": answer.status if failed else None,
+        "error": None if failure is None else failure.error,
+        "status": None if failure is None else failure.status,
     }
 
 

@@ -79,7 +79,8 @@ def _revised(p: Prediction, labels: tuple[str, ...], choice: Choice, rule: Weigh
     """One prediction anew, before it is smoothed."""
     said = {name: probs for name, probs in p.modalities.items() if name != choice.without}
     if not said:
-        reason = f"the {BRANCHES[choice.without][0]} is left out" if p.modalities else p.reason
+        gone = choice.without if p.modalities else None
+        reason = p.reason if gone is None else f"the {BRANCHES[gone][0]} is left out"
         return dataclasses.replace(
             p, probs=None, label=None, modalities={}, weights={}, reason=reason, category=None
         )

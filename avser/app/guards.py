@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avser.app.errors import Refusal, as_json
 from avser.app.settings import STALL, Settings
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 AROUND = 100_000
 """Bytes of a request besides the file: the borders of its parts and the settings."""
@@ -42,7 +37,7 @@ class Guard:
         app: what is asked if nothing is wrong.
     """
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,9 +45,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        async def send_guarded(message: Mapping[str, Any]) -> None:
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)  # type: ignore[arg-type]
+                headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -83,7 +78,7 @@ class Guard:
         """Receive no more than the limit, and not for ever."""
         received, more = 0, True
 
-        async def receive_limited() -> Mapping[str, Any]:
+        async def receive_limited() -> Message:
             nonlocal received, more
             if not more:  # what is awaited now is that the client goes away
                 return await receive()

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from avser.app.errors import Refusal
 from avser.app.settings import HELD, ROOM, Settings
@@ -76,7 +76,7 @@ class Job:
             return "running" if self.running else "waiting"
         return "failed" if self.answer.result is None else "done"
 
-    def heed(self, kind: str, *said: object) -> None:
+    def heed(self, kind: str, *said: Any) -> None:
         """Take in a message of the worker."""
         if kind == "at":
             self.second, self.duration = said

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from avser.audit import prints, twins
 from avser.audit.prints import Print
 from avser.audit.sources import Split
+from avser.audit.twins import Pair
 from avser.caching import file_digest
 from avser.files import replacing
 from avser.folds import take_of
@@ -157,13 +159,13 @@ def _shared(split: Split) -> list[Finding]:
         if crossings := _crossings(split, [i]):
             findings.append(Finding("file", str(clip.path), (i,), 1.0, crossings))
     for kind, key in (("subject", subject_of), ("take", take_of)):
-        groups: dict[Hashable, list[int]] = defaultdict(list)
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, clip in enumerate(split.clips):
             if (what := key(clip)) is not None:
                 groups[what].append(i)
-        for what in sorted(groups):
-            if len(groups[what]) > 1 and (crossings := _crossings(split, groups[what])):
-                findings.append(Finding(kind, "/".join(filter(None, what)), tuple(groups[what]), 1.0, crossings))
+        for whose, clips in sorted(groups.items()):
+            if len(clips) > 1 and (crossings := _crossings(split, clips)):
+                findings.append(Finding(kind, "/".join(filter(None, whose)), tuple(clips), 1.0, crossings))
     return findings
 
 
@@ -186,20 +188,18 @@ def _twins(split: Split, made: Sequence[Print | AvserError]) -> list[Finding]:
     groups = list(holders.values())
     firsts = [made[same[0]] for same in groups]
     known = [(k, one) for k, one in enumerate(firsts) if isinstance(one, Print)]
-    for kind, look, chosen in (
+    films = [(k, one.frames) for k, one in known if len(one.frames) and not one.is_picture]
+    looks: tuple[tuple[str, Callable[[list[Any]], list[Pair]], list[tuple[int, Any]]], ...] = (
         ("sound", twins.near_sounds, [(k, one.sound) for k, one in known if one.sound.active.any()]),
         ("picture", twins.near_pictures, [(k, one.frames[0]) for k, one in known if one.is_picture]),
-        (
-            "film",
-            twins.near_films,
-            [(k, one.frames) for k, one in known if len(one.frames) and not one.is_picture],
-        ),
-    ):
+        ("film", twins.near_films, films),
+    )
+    for kind, look, chosen in looks:
         numbers = [k for k, _ in chosen]
         pairs = [(numbers[i], numbers[j], score) for i, j, score in look([given for _, given in chosen])]
-        links = {}
-        for one, other, score in pairs:
-            for end in (one, other):
+        links: dict[int, float] = {}
+        for *ends, score in pairs:
+            for end in ends:
                 links[end] = min(score, links.get(end, 1.0))
         for group in twins.join(len(groups), [pair[:2] for pair in pairs]):
             score = min(links[k] for k in group)

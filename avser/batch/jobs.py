@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def run(self, progress: Progress | None = None) -> Iterator[Step]:
+    def run(self, progress: Progress | None = None) -> Generator[Step]:
         """Predict file by file; an error of one file is its step, and the next one follows.
 
         What was done before and what cannot be found comes first, then the files in their order; several workers
@@ -149,12 +149,12 @@ class Batch:
             yield step
 
     def _outcomes(self, tasks: Iterator[Task], workers: int, progress: Progress) -> Iterator[tuple[Task, Outcome]]:
-        if self._model is None and workers > 0:
+        if self._model is not None:
+            for task in tasks:
+                yield task, perform(self._model, task, functools.partial(progress, task.source))
+        elif workers > 0:
             with Pool(workers, self.job.model, self.job.runtime) as pool:
                 yield from pool.run(tasks, progress)
-            return
-        for task in tasks:
-            yield task, perform(self._model, task, functools.partial(progress, task.source))
 
     def _problem(self, source: Source) -> Step | None:
         if source.error is None:
@@ -164,17 +164,19 @@ class Batch:
 
     def _kept(self, source: Source, notes: Journal | None, settings: str) -> Step | None:
         """The step of a file that need not be done again."""
-        entry = notes.find(source.stem) if notes and self.job.resume else None
+        if notes is None or not self.job.resume:
+            return None
+        entry = notes.find(source.stem)
         targets = [target for target, _ in self._targets(source)]
-        if entry is None or not entry.holds(Path(source.path), settings, self.folder, targets):
+        if entry is None or not entry.holds(Path(source.path), settings, notes.folder, targets):
             return None
         facts = {**entry.facts, "path": source.path, "status": "kept"}
         return Step(source, written=tuple(targets), kept=True, facts=facts)
 
     def _step(self, task: Task, outcome: Outcome) -> Step:
         facts = {"path": task.source.path, "status": "failed", "seconds": f"{outcome.seconds:.3f}"}
-        if outcome.error is not None:
-            return Step(task.source, error=outcome.error, facts=facts | {"error": outcome.error})
+        if outcome.result is None:
+            return Step(task.source, error=outcome.error, facts=facts | {"error": outcome.error or ""})
         written = tuple(target for target, _ in task.targets)
         names = [journal.below(self.folder, target) if self.folder else str(target) for target in written]
         facts |= {"status": "done", **tally.facts(outcome.result, outcome.seconds, names)}
@@ -184,7 +186,7 @@ class Batch:
         outputs = {}
         for target in step.written:
             with contextlib.suppress(OSError):  # gone already: it will be done anew
-                outputs[journal.below(self.folder, target)] = target.stat().st_size
+                outputs[journal.below(notes.folder, target)] = target.stat().st_size
         path = str(step.path.absolute())
         notes.add(Entry(step.source.stem, path, content, settings, outputs, step.facts))
 

@@ -108,7 +108,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / JOURNAL
+        self.folder, self.path = folder, folder / JOURNAL
         self._places: dict[str, int] = {}
         self._file: BinaryIO | None = None
         if self.path.exists():
@@ -123,7 +123,7 @@ class Journal:
 
     def find(self, stem: str) -> Entry | None:
         """The last entry on a result."""
-        if stem not in self._places:
+        if self._file is None or stem not in self._places:
             return None
         self._file.seek(self._places[stem])
         return _parsed(self._file.readline())
@@ -134,24 +134,24 @@ class Journal:
         Raises:
             AvserError: it cannot be noted.
         """
-        if self._file is None:
-            self._open()
+        file = self._open() if self._file is None else self._file
         with self._errors():
-            self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
-            self._file.flush()
+            file.write(json.dumps(asdict(entry)).encode() + b"\n")
+            file.flush()
 
-    def _open(self) -> None:
+    def _open(self) -> BinaryIO:
         with self._errors():
-            self._file = self.path.open("a+b")
-            self._file.seek(0)
+            self._file = file = self.path.open("a+b")
+            file.seek(0)
             place, line = 0, b"\n"
-            for line in self._file:
+            for line in file:
                 entry = _parsed(line)
                 if entry is not None:
                     self._places[entry.stem] = place
                 place += len(line)
             if not line.endswith(b"\n"):  # a torn line would swallow the next one
-                self._file.write(b"\n")
+                file.write(b"\n")
+        return file
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

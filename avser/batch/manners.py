@@ -118,7 +118,9 @@ def _leave(*_: object) -> None:
 
 def _end_with_owner() -> None:
     """A worker whose owner was killed does not go on for hours."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+    owner = multiprocessing.parent_process()
+    assert owner is not None  # a worker has one
+    connection.wait([owner.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 

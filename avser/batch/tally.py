@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,10 +32,10 @@ def facts(result: Result, seconds: float, written: Sequence[str]) -> dict[str, s
         "seconds": f"{seconds:.3f}",
         "written": ";".join(written),
     }
-    times: Counter[str] = Counter()
+    times: dict[str, float] = defaultdict(float)
     for segment in result.segments:
         times[segment.label] += segment.end - segment.start
-    whole = times.total()
+    whole = sum(times.values())
     return row | {_share(label): f"{times[label] / whole:.4f}" if whole else "" for label in result.labels}
 
 

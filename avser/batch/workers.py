@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
+from typing import Any
 
 from avser.batch import manners
 from avser.batch.sources import Source
@@ -88,22 +89,23 @@ class Pool:
         self._tasks = iter(tasks)
         self.workers = [Worker(self.model, self.runtime, self.threads) for _ in range(self.count)]
         while self.workers:
-            by_pipe = {worker.pipe: worker for worker in self.workers}
+            by_pipe: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers}
             for pipe in connection.wait(list(by_pipe)):
                 worker = by_pipe[pipe]
+                task = worker.task
                 try:
-                    kind, *said = pipe.recv()
+                    kind, *said = worker.pipe.recv()
                 except (EOFError, OSError):
                     yield from self._after_death(worker)
                     continue
                 if kind == "at":
-                    progress(worker.task.source, *said)
+                    if task is not None:
+                        progress(task.source, *said)
                 elif kind == "warning":
                     _log.warning("%s", *said)
                 elif kind == "refused":
                     raise AvserError(*said)
                 else:  # ready or done
-                    task = worker.task
                     self._failed_starts = 0
                     worker.give(self._next())
                     if task is not None:
@@ -114,18 +116,18 @@ class Pool:
 
     def _after_death(self, worker: Worker) -> Iterator[tuple[Task, Outcome]]:
         """Replace a worker, and try its file once more or give it up."""
-        why = worker.bury()
+        why, task = worker.bury(), worker.task
         self.workers.remove(worker)
-        if worker.ready and worker.task is None:  # it was told to end
+        if worker.ready and task is None:  # it was told to end
             return
-        if worker.ready:
-            self._deaths[worker.task] += 1
-            if self._deaths[worker.task] < TRIES:
-                self._again.append(worker.task)
+        if task is not None:
+            self._deaths[task] += 1
+            if self._deaths[task] < TRIES:
+                self._again.append(task)
             else:
-                path = show(worker.task.source.path)
+                path = show(task.source.path)
                 sentence = f"{path}: the process that read it died {TRIES} times ({why}); try it alone"
-                yield worker.task, Outcome(error=sentence)
+                yield task, Outcome(error=sentence)
         else:
             self._failed_starts += 1
         if self._failed_starts < FAILED_STARTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ FOREVER = 10**8
 """CPU time that ffmpeg may use for a device, s."""
 
 
-def camera(name: str, fps: float) -> Iterator[np.ndarray]:
+def camera(name: str, fps: float) -> Generator[np.ndarray]:
     """Pictures (H, W, 3) uint8 RGB of a camera as they come, at most `fps` a second.
 
     Args:
@@ -50,7 +50,7 @@ def camera(name: str, fps: float) -> Iterator[np.ndarray]:
             yield image
 
 
-def microphone(name: str, rate: int, block: float) -> Iterator[np.ndarray]:
+def microphone(name: str, rate: int, block: float) -> Generator[np.ndarray]:
     """Sound of a microphone as it comes: blocks of `block` s, (S,) float32 in [-1, 1], mono; see `camera`."""
     output = ["-vn", "-ac", "1", "-ar", str(rate), "-f", "f32le"]
     with _Device("microphone", name, output) as device:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ START = 60.0
 DRIFT = 0.25
 """Difference between a microphone's count of samples and the clock that is let be, s."""
 
-Item = TypeVar("Item", Frame, AudioTrack)
+Item = TypeVar("Item", bound=Frame | AudioTrack)
 
 
 class Clock:
@@ -55,17 +55,17 @@ class Clock:
             time.sleep(left)
 
 
-def played_frames(frames: Iterator[Frame], clock: Clock) -> Iterator[Frame]:
+def played_frames(frames: Generator[Frame], clock: Clock) -> Generator[Frame]:
     """The frames of a file, each when its time has come."""
     return _played(frames, clock, lambda frame: frame.time)
 
 
-def played_sound(blocks: Iterator[AudioTrack], clock: Clock) -> Iterator[AudioTrack]:
+def played_sound(blocks: Generator[AudioTrack], clock: Clock) -> Generator[AudioTrack]:
     """The sound of a file, each block when it has been heard to its end."""
     return _played(blocks, clock, lambda block: block.end)
 
 
-def _played(items: Iterator[Item], clock: Clock, due: Callable[[Item], float]) -> Iterator[Item]:
+def _played(items: Generator[Item], clock: Clock, due: Callable[[Item], float]) -> Generator[Item]:
     with contextlib.closing(items):
         for number, item in enumerate(items):
             if not number:
@@ -74,7 +74,7 @@ def _played(items: Iterator[Item], clock: Clock, due: Callable[[Item], float]) -
             yield item
 
 
-def live_frames(images: Iterator[np.ndarray], clock: Clock) -> Iterator[Frame]:
+def live_frames(images: Generator[np.ndarray], clock: Clock) -> Generator[Frame]:
     """Pictures of a camera with the time at which they come."""
     with contextlib.closing(images):
         for number, image in enumerate(images):
@@ -83,7 +83,7 @@ def live_frames(images: Iterator[np.ndarray], clock: Clock) -> Iterator[Frame]:
             yield Frame(clock.now(), image)
 
 
-def live_sound(blocks: Iterator[np.ndarray], rate: int, clock: Clock) -> Iterator[AudioTrack]:
+def live_sound(blocks: Generator[np.ndarray], rate: int, clock: Clock) -> Generator[AudioTrack]:
     """Sound of a microphone. Its samples are counted, and the count is corrected where it leaves the clock."""
     with contextlib.closing(blocks):
         start = None
@@ -107,7 +107,7 @@ class Feed(threading.Thread, Generic[Item]):
         dropped: items that nobody took in time.
     """
 
-    def __init__(self, items: Iterator[Item], clock: Clock, most: int) -> None:
+    def __init__(self, items: Generator[Item], clock: Clock, most: int) -> None:
         super().__init__(daemon=True)
         self._items, self._clock = items, clock
         self._kept: deque[Item] = deque(maxlen=most)
@@ -153,7 +153,7 @@ class Feed(threading.Thread, Generic[Item]):
         with self._lock:
             return self.over and not self._kept
 
-    def between(self, start: float, end: float) -> list[Item]:
+    def between(self: Feed[AudioTrack], start: float, end: float) -> list[AudioTrack]:
         """What is kept of a stretch of sound."""
         with self._lock:
             return [item for item in self._kept if item.end > start and item.start < end]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from avser.recognizer import Recognizer
 from avser.results import Prediction
 from avser.speech import EnvelopeFinder, SpeechFinder
 from avser.story import Story
-from avser.types import ConfigError, Frame, MediaInfo, ModelError
+from avser.types import AudioTrack, ConfigError, Frame, MediaInfo, ModelError
 from avser.windows import window_grid
 
 GRACE = 0.5
@@ -103,14 +103,14 @@ class Live:
             raise ModelError(f"model {model.name!r} takes action units; choose a model that takes pictures")
         self._clock = Clock(self._watches + self._listens)
         self._pictures: Feed[Frame] | None = None
-        self._sound: Feed | None = None
+        self._sound: Feed[AudioTrack] | None = None
         self._watcher: Watcher | None = None
         self._speech: SpeechFinder | None = None
         self._envelope: EnvelopeFinder | None = None
         self._seen = 0.0  # time of the last frame that was looked at
         self._listened = 0.0  # end of the sound in which speech was looked for
 
-    def run(self) -> Iterator[Moment]:
+    def run(self) -> Generator[Moment]:
         """The windows as they end; for a file until it is over, else until the iterator is closed.
 
         Raises:
@@ -165,16 +165,19 @@ class Live:
         """Of the sound that the model hears, Hz."""
         return self.model.checkpoint.branches["audio"].config.audio.rate
 
-    def _frames(self, rate: float) -> Iterator[Frame]:
-        if self.source.file is None:
-            return feeds.live_frames(devices.camera(self.source.camera, rate), self._clock)
-        return feeds.played_frames(media.iter_frames(self.source.file, rate, LOOK_HEIGHT, skip=True), self._clock)
+    def _frames(self, rate: float) -> Generator[Frame]:
+        file, camera = self.source.file, self.source.camera
+        if file is not None:
+            return feeds.played_frames(media.iter_frames(file, rate, LOOK_HEIGHT, skip=True), self._clock)
+        assert camera is not None  # else there would be nothing to watch
+        return feeds.live_frames(devices.camera(camera, rate), self._clock)
 
-    def _blocks(self) -> Iterator:
-        if self.source.file is None:
-            blocks = devices.microphone(self.source.microphone, self._rate, BLOCK)
-            return feeds.live_sound(blocks, self._rate, self._clock)
-        return feeds.played_sound(media.iter_audio(self.source.file, self._rate, BLOCK), self._clock)
+    def _blocks(self) -> Generator[AudioTrack]:
+        file, microphone = self.source.file, self.source.microphone
+        if file is not None:
+            return feeds.played_sound(media.iter_audio(file, self._rate, BLOCK), self._clock)
+        assert microphone is not None  # else there would be nothing to listen to
+        return feeds.live_sound(devices.microphone(microphone, self._rate, BLOCK), self._rate, self._clock)
 
     @property
     def _feeds(self) -> list[Feed]:
@@ -206,7 +209,7 @@ class Live:
                 time.sleep(GLANCE)
             else:
                 frame = self._pictures.take(GLANCE)
-            if frame is not None:
+            if frame is not None and self._watcher is not None:
                 self._watcher.update(frame)
                 self._seen = frame.time
             seen = self._pictures is None or self._seen >= end or self._pictures.empty
@@ -228,7 +231,7 @@ class Live:
         if self._watcher is not None:
             faces = self._watcher.faces(end)
         if self._sound is not None:
-            voice = self._voice(start, end)
+            voice = self._voice(self._sound, start, end)
         story = Story(self.model.decider, self.info, self.options, faces, voice)
         predictions = tuple(story.window(start, end))
         if self._watcher is not None:
@@ -236,31 +239,32 @@ class Live:
             self._watcher.forget(start)
         return Moment(start, end, predictions, self._clock.now() - end, self._dropped - told, skipped)
 
-    def _voice(self, start: float, end: float) -> Voice:
+    def _voice(self, sound: Feed[AudioTrack], start: float, end: float) -> Voice:
         """What the voice says in a window, and where somebody speaks."""
         branch = self.model.checkpoint.branches["audio"]
-        samples = self._heard(start, end)
-        sound = inputs.prepare(samples, branch.config.audio)
-        for block in self._sound.between(self._listened, math.inf):
-            if self._speech is None or abs(block.start - self._listened) > BLOCK / 2:  # some was lost
+        samples = self._heard(sound, start, end)
+        prepared = inputs.prepare(samples, branch.config.audio)
+        for block in sound.between(self._listened, math.inf):
+            lost = abs(block.start - self._listened) > BLOCK / 2
+            if lost or self._speech is None or self._envelope is None:
                 self._speech, self._envelope = SpeechFinder(self._rate), EnvelopeFinder(self._rate)
             self._speech.update(block)
             self._envelope.update(block)
             self._listened = block.end
-        logits = hear(branch, [((start, end), sound)])
+        logits = hear(branch, [((start, end), prepared)])
         known = {(start, end): evidence.of_voice(samples, self._rate)} if self.model.decider.needs else {}
-        if self._speech is None:
+        if self._speech is None or self._envelope is None:
             return Voice(logits, end, known=known)
         self._speech.forget(start)
         self._envelope.forget(start)
         return Voice(logits, end, self._speech.so_far(), self._envelope.so_far(), known)
 
-    def _heard(self, start: float, end: float) -> np.ndarray:
+    def _heard(self, sound: Feed[AudioTrack], start: float, end: float) -> np.ndarray:
         """The sound of a window, (S,), as far as it has been heard; silence before a microphone began."""
         rate = self._rate
         first, last = round(start * rate), round(end * rate)
         samples, filled = np.zeros(max(0, last - first), np.float32), 0
-        for block in self._sound.between(start, end):
+        for block in sound.between(start, end):
             place = round(block.start * rate) - first
             low, high = max(place, 0), min(place + len(block.samples), len(samples))
             if high > low:

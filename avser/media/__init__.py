@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import ffmpeg
@@ -60,7 +60,7 @@ def read_audio(path: str | Path, rate: int = 16000, start: float = 0.0, end: flo
 
 def iter_audio(
     path: str | Path, rate: int = 16000, block: float = 8.0, start: float = 0.0, end: float | None = None
-) -> Iterator[AudioTrack]:
+) -> Generator[AudioTrack]:
     """The sound of a file in blocks, in order and without overlap, in constant memory.
 
     Silence stands where the file has no sound: before a stream that starts later than the picture, and in gaps.
@@ -119,7 +119,7 @@ def iter_frames(
     start: float = 0.0,
     end: float | None = None,
     skip: bool = False,
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """The frames of a video, upright, with their true times on the clock of the sound, in constant memory.
 
     Frames are thinned and scaled inside ffmpeg. Thinning picks the first frame in each cell of a grid of 1/`fps`,
@@ -142,15 +142,14 @@ def iter_frames(
         MediaError: the file cannot be read, or nothing of the video can be decoded.
     """
     header = read_header(path)
-    info = header.info
     if header.video is None:
         raise NoStreamError(f"{show(path)} has no video: give a file with a video stream")
     if end is not None and end <= start:
         return
-    size = _fit(info.width, info.height, height)
+    size = _fit(*header.size, height)
     start = max(start, 0.0)
-    skips = skip and fps is not None and info.fps is not None and info.fps >= SPARE * fps
-    stream = video_stream(header, start, skips)
+    spared = fps if skip and fps is not None and (header.info.fps or 0) >= SPARE * fps else None
+    stream = video_stream(header, start, spared is not None)
     stream = stream.filter("trim", start=_seconds(start), **({} if end is None else {"end": _seconds(end)}))
     if fps is not None:
         cell = "floor({}*" + f"{float(fps):.6f}+{SHIFT})"
@@ -161,13 +160,13 @@ def iter_frames(
     last = math.inf
     with contextlib.closing(frames):
         for frame in frames:
-            if skips and frame.time - last > MAX_SKIPPED / fps:
-                break  # too many were left out
+            if spared is not None and frame.time - last > MAX_SKIPPED / spared:  # too many were left out
+                next_cell = (math.floor(last * spared + SHIFT) + 1 - SHIFT) / spared
+                break
             yield frame
             last = frame.time
         else:
             return
-    next_cell = (math.floor(last * fps + SHIFT) + 1 - SHIFT) / fps
     yield from iter_frames(path, fps, height, next_cell, end)
 
 
@@ -182,7 +181,7 @@ def video_stream(header: Header, start: float = 0.0, skip: bool = False):
 
 def read_frames(
     stream, header: Header, shape: tuple[int, ...], pixels: str, start: float = 0.0, whole: bool = True
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """The frames of a filtered `video_stream`; see `iter_frames` for the errors.
 
     Args:

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from avser.media.paths import AUDIO_SUFFIXES, MEDIA_SUFFIXES, find_media, readable_file, show, url
 from avser.media.processes import Process, ffmpeg_binary
@@ -58,6 +59,11 @@ class Header:
     audio: int | None
     video: int | None
     pixels: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture, px; zero without one."""
+        return self.info.width or 0, self.info.height or 0
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -140,7 +146,8 @@ def _parse_header(path: Path, text: str) -> Header:
     duration = re.search(r"^ *Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", text, re.M)
     start = re.search(r"^ *Duration: [^\n]*\bstart: (-?\d+\.\d+)", text, re.M)
     seconds = int(duration[1]) * 3600 + int(duration[2]) * 60 + float(duration[3]) if duration else None
-    audio, video = {}, {}
+    audio: dict[str, Any] = {}
+    video: dict[str, Any] = {}
     parts = re.split(r"^ {2,4}(?=Stream #0:\d+)", text, flags=re.M)[1:]
     for part in sorted(parts, key=lambda p: "(default)" not in p.partition("\n")[0]):
         line = part.partition("\n")[0]
@@ -151,10 +158,10 @@ def _parse_header(path: Path, text: str) -> Header:
         if kind == "Audio" and not audio:
             audio = {"number": number, "audio_codec": codec, **_audio_facts(facts)}
         if kind == "Video" and not video:
-            facts = _video_facts(facts, part)
-            pixels = re.search(r", ([a-z]\w*(\([^()]*\))?), \d+x\d+", line)
-            pixels = pixels[1] if pixels else ""
-            video = {"number": number, "pixels": pixels, "video_codec": codec, **facts} if facts else {}
+            shown = _video_facts(facts, part)
+            told = re.search(r", ([a-z]\w*(\([^()]*\))?), \d+x\d+", line)
+            more = {"pixels": told[1] if told else "", "video_codec": codec}
+            video = {"number": number, **more, **shown} if shown else {}
     audio_number, video_number = audio.pop("number", None), video.pop("number", None)
     pixels = video.pop("pixels", "")
     info = MediaInfo(path, seconds, bool(audio), bool(video), **audio, **video)
@@ -165,6 +172,7 @@ def _audio_facts(facts: str) -> dict:
     found = re.search(r"(\d+) Hz(?:, ([^,]+))?", facts)
     layout = (found[2] or "").strip() if found else ""
     name = layout.partition("(")[0].strip()
+    channels: int | None
     if name in _CHANNELS:
         channels = _CHANNELS[name]
     elif re.fullmatch(r"\d+(\.\d+)+", name):  # 5.1, 7.1.4
@@ -212,15 +220,16 @@ def _check_limits(path: Path, header: Header, process: _HeaderProcess) -> None:
         MediaError: the file is beyond a limit, which is named.
     """
     info, file = header.info, show(path)
-    size = f"{info.width}x{info.height}" if info.has_video else process.too_large
-    width, height = (int(n) for n in (size or "0x0").split("x"))
+    size = None if info.has_video else process.too_large
+    width, height = (int(n) for n in size.split("x")) if size else header.size
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 1_000_000} million"
         raise MediaError(f"the picture of {file} has {width} × {height} px, more than {limit}: scale it down")
     if process.too_many:
         raise MediaError(f"{file} holds more than {MAX_STREAMS} streams: extract those that are wanted")
-    if (info.duration or 0.0) > MAX_DURATION:
-        hours = info.duration / 3600
+    duration = info.duration or 0.0
+    if duration > MAX_DURATION:
+        hours = duration / 3600
         raise MediaError(
             f"{file} lasts {hours:.0f} h by its header, more than {MAX_DURATION / 3600:.0f} h: cut it in parts"
         )

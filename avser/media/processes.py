@@ -18,17 +18,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
 from avser.media.paths import show
 from avser.types import ConfigError, MediaError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 try:
     import fcntl
     import resource
 except ImportError:  # Windows
-    fcntl = resource = None
+    fcntl = resource = None  # type: ignore[assignment]
 
 STALL_LIMIT = 60.0
 """Longest time without a byte from ffmpeg while one is waited for, in s. The environment's AVSER_STALL_LIMIT sets
@@ -120,13 +124,15 @@ class Process:
             )
         except OSError as error:
             raise MediaError(f"ffmpeg cannot be started for {show(path)}: {error.strerror or error}") from error
+        self._output = cast(BufferedReader, self.process.stdout)  # pipes both
+        self._errors = cast(BufferedReader, self.process.stderr)
         _limit(self.process.pid, writes=fed)
-        _widen(self.process.stdout)
+        _widen(self._output)
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._read_messages, self._watch)]
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -136,8 +142,8 @@ class Process:
             self.process.wait(self.stall)
             for thread in self._threads:
                 thread.join()
-            self.process.stdout.close()
-            self.process.stderr.close()
+            self._output.close()
+            self._errors.close()
 
     def heed(self, message: str) -> None:
         """Take in one line that ffmpeg wrote; called by the thread that reads them."""
@@ -152,7 +158,7 @@ class Process:
         filled = 0
         while filled < len(view):
             with self.waiting():
-                count = self.process.stdout.readinto1(view[filled:])
+                count = self._output.readinto1(view[filled:])
             if not count:
                 break
             filled += count
@@ -196,7 +202,7 @@ class Process:
         return any(re.search(r"Cannot allocate memory|pthread_create\(\) failed", m) for m in self.messages)
 
     def _read_messages(self) -> None:
-        while line := self.process.stderr.readline(MAX_LINE):
+        while line := self._errors.readline(MAX_LINE):
             self.heed(line.decode("utf-8", "replace").rstrip())
         self.silent()
 

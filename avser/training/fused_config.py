@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -20,6 +20,13 @@ SHARED = ("labels", "corpora", "protocol", "folds", "exclude", "validation", "sp
 """What both branches take from the fused config."""
 APART = ("actor6", "luna5", "loso", "subject5", "subject10", "pooled5", "final")
 """Protocols that keep people apart, which a fusion on out-of-fold logits needs."""
+
+if TYPE_CHECKING:
+    BranchName = str
+    ProtocolName = str
+    RuleName = str
+else:
+    BranchName, ProtocolName, RuleName = Literal[BRANCHES], Literal[APART], Literal[tuple(FUSION_RULES)]
 
 
 class Joint(pydantic.BaseModel, extra="forbid", frozen=True):
@@ -49,15 +56,15 @@ class FusedConfig(pydantic.BaseModel, extra="forbid", frozen=True):
     branch: Literal["fused"]
     labels: str
     corpora: list[Corpus]
-    protocol: Literal[APART]
+    protocol: ProtocolName
     folds: list[int] | None = None
     exclude: list[str] = []
     validation: int = pydantic.Field(4, ge=1)
     split_seed: int = 0
     seed: int = 0
     inner: int = pydantic.Field(4, ge=2)
-    rule: Literal[tuple(FUSION_RULES)] = "head"
-    branches: dict[Literal[BRANCHES], dict[str, Any]]
+    rule: RuleName = "head"
+    branches: dict[BranchName, dict[str, Any]]
     joint: Joint | None = None
 
     @pydantic.model_validator(mode="after")

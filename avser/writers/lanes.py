@@ -34,7 +34,7 @@ class Lane:
 
 def lanes(result: Result) -> list[Lane]:
     """One lane a person, in order of appearance, and last the voice on its own, if there is one."""
-    people = {p.person: p for p in result.people}
+    people: dict[int | None, Person] = {p.person: p for p in result.people}
     moments = timeline.moments(result.predictions)
     return [
         Lane(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -52,13 +52,13 @@ def _person(person: Person, result: Result) -> str:
 
 def _card(name: str, overall: Prediction, result: Result, picture: str, more: str) -> str:
     said = _emotion(overall)
-    rows = [row for row in modalities(result) if distribution(overall, row) is not None]
+    rows = {row: probs for row in modalities(result) if (probs := distribution(overall, row)) is not None}
     bars = "".join(
-        f"<b>{BRANCHES[row][0]}</b>{_bar(distribution(overall, row), result.labels)}"
-        f"<span>{_said(overall, row, result.labels)}</span>"
-        for row in rows
+        f"<b>{BRANCHES[row][0]}</b>{_bar(probs, result.labels)}"
+        f"<span>{_said(overall, row, probs, result.labels)}</span>"
+        for row, probs in rows.items()
     )
-    table = _probabilities(overall, rows, result.labels) if rows else ""
+    table = _probabilities(rows, result.labels) if rows else ""
     note = f"<p class=dim>{html_text(overall.note)}</p>" if overall.note else ""
     return (
         f'<div class="card"><header>{picture}<div><h3>{name}</h3>{said}</div></header>'
@@ -67,7 +67,7 @@ def _card(name: str, overall: Prediction, result: Result, picture: str, more: st
 
 
 def _emotion(p: Prediction) -> str:
-    if p.label is None:
+    if p.label is None or p.confidence is None:
         return f"<span>abstains: {html_text(p.reason or 'no reason given')}</span>"
     return chip(p.label, f"{p.label} {percent(p.confidence)}")
 
@@ -81,16 +81,16 @@ def _bar(probs: np.ndarray, labels: Sequence[str]) -> str:
     return f'<div class="bar">{"".join(parts)}</div>'
 
 
-def _said(p: Prediction, row: str, labels: Sequence[str]) -> str:
+def _said(p: Prediction, row: str, probs: np.ndarray, labels: Sequence[str]) -> str:
     weight = f", weight {percent(p.weights[row])}" if row in p.weights else ""
-    return html_text(likeliest(labels, distribution(p, row)) + weight)
+    return html_text(likeliest(labels, probs) + weight)
 
 
-def _probabilities(p: Prediction, rows: Sequence[str], labels: Sequence[str]) -> str:
+def _probabilities(rows: Mapping[str, np.ndarray], labels: Sequence[str]) -> str:
     header = "".join(f'<th class="number">{BRANCHES[row][0]}</th>' for row in rows)
     lines = "".join(
         f"<tr><td>{html_text(label)}</td>"
-        + "".join(f'<td class="number">{percent(float(distribution(p, row)[i]))}</td>' for row in rows)
+        + "".join(f'<td class="number">{percent(float(probs[i]))}</td>' for probs in rows.values())
         + "</tr>"
         for i, label in enumerate(labels)
     )

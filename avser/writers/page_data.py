@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ MOST_ROWS = 40_000
 """Windows, of everybody together, that a page holds; where there are more, neighbours are averaged."""
 
 NAMES = ("fused", "audio", "face")
+
+Value = TypeVar("Value", np.ndarray, float)
 
 
 def page_data(result: Result) -> dict:
@@ -135,7 +138,11 @@ def _average(run: Sequence[Moment]) -> Moment:
         dataclasses.replace(
             first,
             probs=_mean((w.probs for w in windows), lengths),
-            modalities={name: _mean((w.modalities.get(name) for w in windows), lengths) for name in present},
+            modalities={
+                name: probs
+                for name in present
+                if (probs := _mean((w.modalities.get(name) for w in windows), lengths)) is not None
+            },
             weights=_mean_weights(windows, lengths, present),
             speech=_mean((w.speech for w in windows), lengths),
             speaking=_mean((w.speaking for w in windows), lengths),
@@ -144,7 +151,7 @@ def _average(run: Sequence[Moment]) -> Moment:
     )
 
 
-def _mean(values: Iterable[np.ndarray | float | None], lengths: Sequence[float]) -> np.ndarray | float | None:
+def _mean(values: Iterable[Value | None], lengths: Sequence[float]) -> Value | None:
     """Weighted mean of those that are there."""
     kept = [(value, length) for value, length in zip(values, lengths, strict=True) if value is not None]
     if not kept:

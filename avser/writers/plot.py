@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def draw(result: Result) -> Figure:
     strip = 0.12 + 0.2 * max(1, len(rows))
     heights = [0.22, *([1.15, strip] * len(drawn))]
     figure = blank(WIDTH, 1.2 + sum(heights) + 0.12 * len(heights))
-    shown = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    shown = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     end = duration(result)
     steps = FEWER_STEPS if any(len(lane.moments) > STEPS for lane in drawn) else STEPS
     edges = np.linspace(0, end, steps + 1)
@@ -106,7 +106,7 @@ def _about(lane: Lane, result: Result) -> str:
     if lane.person is None:
         return title(lane, result)
     overall = lane.person.overall
-    said = "no emotion" if overall.label is None else f"{overall.label} {percent(overall.confidence)}"
+    said = "no emotion" if overall.confidence is None else f"{overall.label} {percent(overall.confidence)}"
     return f"{title(lane, result)}: {said} over all"
 
 
@@ -125,15 +125,16 @@ def _draw_strips(axes: Axes, lane: Lane, rows: Sequence[str], labels: Sequence[s
     for segment in lane.segments:
         middle = (max(0.0, segment.start) + min(end, segment.end)) / 2
         if (segment.end - segment.start) / end * 0.8 * WIDTH > LETTER * (len(segment.label) + 1):
-            place = {"ha": "center", "va": "center", "fontsize": 8, "clip_on": True, "parse_math": False}
-            axes.text(middle, len(rows) - 0.5, segment.label, color=ink(colour(segment.label).hex), **place)
+            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "clip_on": True}
+            look |= {"color": ink(colour(segment.label).hex), "parse_math": False}
+            axes.text(middle, len(rows) - 0.5, segment.label, **look)
 
 
 def _hatch(axes: Axes, lane: Lane, height: float) -> None:
     """Stretches in which avser abstains."""
     stretches = runs(lane.moments, lambda window: "abstains" if window.label is None else None)
     places = [(start, stop - start) for start, stop, _ in stretches]
-    look = {"facecolor": "white", "edgecolor": HATCH, "hatch": "////", "linewidth": 0}
+    look: dict[str, Any] = {"facecolor": "white", "edgecolor": HATCH, "hatch": "////", "linewidth": 0}
     axes.broken_barh(places, (0, height), **look, label="abstains")
 
 
@@ -150,7 +151,7 @@ def _draw_times(axes: Axes, end: float) -> None:
 
 def _draw_words(figure: Figure, shown: Sequence[Axes], result: Result, step: float, left_out: int) -> None:
     overall = result.overall
-    said = overall.reason if overall.label is None else f"{overall.label} {percent(overall.confidence)}"
+    said = overall.reason if overall.confidence is None else f"{overall.label} {percent(overall.confidence)}"
     words = f"{printable(result.path.name)}: {said} over the whole file"
     figure.suptitle(words, fontsize=11, x=0.01, ha="left", parse_math=False)
     notes = [f"{result.model} {result.model_version}, {settings_words(result.options)}"]
@@ -163,5 +164,5 @@ def _draw_words(figure: Figure, shown: Sequence[Axes], result: Result, step: flo
     figure.supxlabel("; ".join(notes), fontsize=8, x=0.01, ha="left", color=DARK, parse_math=False)
     if len(shown) > 1:
         handles, names = shown[1].get_legend_handles_labels()
-        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "borderpad": 0}
-        shown[0].legend(handles, names, ncols=len(names), fontsize=8, frameon=False, **place)
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+        shown[0].legend(handles, names, ncols=len(names), fontsize=8, frameon=False, borderpad=0, **place)

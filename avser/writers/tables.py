@@ -124,10 +124,14 @@ def columns(path: str | Path, labels: Sequence[str]) -> list[Column]:
         Column("speaking", "share", lambda p: p.speaking),
         Column("reason", "text", lambda p: p.reason),
         Column("note", "text", lambda p: p.note),
-        *(Column(f"{of}_weight", "share", lambda p, of=of: p.weights.get(of)) for of in MODALITIES),
+        *(_weight(of) for of in MODALITIES),
         *(_prob("fused", i, label) for i, label in enumerate(labels)),
         *(_prob(of, i, label) for of in MODALITIES for i, label in enumerate(labels)),
     ]
+
+
+def _weight(of: str) -> Column:
+    return Column(f"{of}_weight", "share", lambda p: p.weights.get(of))
 
 
 def _prob(of: str, index: int, label: str) -> Column:
