@@ -117,8 +117,8 @@ def listen(
 
     end = 0.0
     params = branch.config.audio
-    finders = (SpeechFinder(params.rate), EnvelopeFinder(params.rate)) if options.vad else ()
-    taps = [finder.update for finder in finders]
+    finders = (SpeechFinder(params.rate), EnvelopeFinder(params.rate)) if options.vad else None
+    taps = [] if finders is None else [finders[0].update, finders[1].update]
     with contextlib.suppress(media.NoStreamError):  # a stream that is announced, but empty
         for start, stop, track in audio_windows(path, params.rate, options.window, options.hop, seen, taps):
             end = max(end, track.end)
@@ -130,8 +130,10 @@ def listen(
             if len(sounds) >= WINDOWS:
                 flush()
     flush()
-    speech, envelope = [finder.finish() for finder in finders] or (None, None)
-    return Voice(logits, end, speech, envelope, known)
+    if finders is None:
+        return Voice(logits, end, known=known)
+    speech, envelope = finders
+    return Voice(logits, end, speech.finish(), envelope.finish(), known)
 
 
 def hear(branch: Branch, sounds: Iterable[tuple[Key, np.ndarray | None]]) -> dict[Key, np.ndarray | None]:

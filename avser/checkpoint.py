@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -41,7 +41,7 @@ from avser.types import ConfigError, ModelError
 if TYPE_CHECKING:
     import torch
 
-    from avser.models import AudioBranch, FaceBranch
+    from avser.models import AnyBranch
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -61,20 +61,31 @@ class Branch:
         runner: what runs the network; None for torch (see `avser.runtime`).
     """
 
-    build: Callable[[], AudioBranch | FaceBranch]
+    build: Callable[[], AnyBranch]
     config: Config
     meta: dict
     path: Path | None = None
     runner: Runner | None = None
 
     @property
-    def network(self) -> AudioBranch | FaceBranch:
+    def network(self) -> AnyBranch:
         """The network in torch, for training and explaining.
 
         Raises:
             ModelError: weights and description do not fit.
         """
         return self.build()
+
+    @property
+    def file(self) -> Path:
+        """The file it was loaded from.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if self.path is None:
+            raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
+        return self.path
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,7 +99,9 @@ class Branch:
         """Logits (N, C) by the network."""
         import torch
 
-        network = self.network.frames if self.config.signal == "crops" else self.network
+        network: Any = self.network
+        if self.config.signal == "crops":
+            network = network.frames
         with torch.inference_mode():
             return network(*map(torch.from_numpy, inputs)).numpy()
 
@@ -209,7 +222,7 @@ def read_header(path: Path) -> dict:
     return header
 
 
-_UNFIT = (safetensors.SafetensorError, ConfigError, ModelError, OSError)
+_UNFIT: tuple[type[Exception], ...] = (safetensors.SafetensorError, ConfigError, ModelError, OSError)
 _UNFIT += (AttributeError, KeyError, TypeError, ValueError, RuntimeError)  # of a header that is not as it must be
 
 
@@ -247,7 +260,7 @@ def _branch(meta: dict, path: Path, prefix: str = "") -> Branch:
         raise ValueError(f"its labels are not those of {config.labels}")
 
     @functools.cache
-    def build() -> AudioBranch | FaceBranch:
+    def build() -> AnyBranch:
         from avser.models import build_model
 
         with _fitting(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ import torch
 from avser.config import AudioInput
 from avser.features import add_deltas
 from avser.types import ConfigError
+
+Value = TypeVar("Value", float, np.ndarray)
 
 N_FFT = 2048
 """Samples of a frame of librosa's features; shorter sound is padded to it with zeros."""
@@ -153,7 +156,7 @@ def functionals(rows: np.ndarray) -> np.ndarray:
     return np.concatenate([mean, deviation, (z**3).mean(1), kurtosis, x.min(1), x.max(1)])
 
 
-def erb(hz: np.ndarray | float) -> np.ndarray | float:
+def erb(hz: Value) -> Value:
     """Equivalent rectangular bandwidth of the ear at a frequency, both in Hz (Glasberg and Moore 1990)."""
     return 24.7 * (4.37 * hz / 1000 + 1)
 

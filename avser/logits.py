@@ -59,7 +59,7 @@ class LogitTable:
             clips=[clip.name for clip in clips],
             subjects=[_subject(clip, pooled) for clip in clips],
             folds=[fold] * len(clips),
-            labels=[classes[place(clip.label, classes)] for clip in clips],
+            labels=[classes[column] for clip in clips if (column := place(clip.label, classes)) is not None],
             classes=tuple(classes),
             logits=logits,
         )
@@ -140,13 +140,14 @@ class LogitTable:
 
         Calm becomes neutral where there is no calm, for the true labels too.
         """
-        keep = [i for i, label in enumerate(self.labels) if place(label, classes) is not None]
+        columns = [place(label, classes) for label in self.labels]
+        keep = [i for i, column in enumerate(columns) if column is not None]
         probs = project(softmax(self.logits[keep]), self.classes, classes)
         return LogitTable(
             clips=[self.clips[i] for i in keep],
             subjects=[self.subjects[i] for i in keep],
             folds=[self.folds[i] for i in keep],
-            labels=[classes[place(self.labels[i], classes)] for i in keep],
+            labels=[classes[column] for column in columns if column is not None],
             classes=tuple(classes),
             logits=np.log(np.maximum(probs, 1e-12)),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -182,7 +183,7 @@ class Report:
     f1s: np.ndarray
     roc_aucs: np.ndarray
     confusion: np.ndarray
-    genders: Mapping[str, Mapping[str, float | int | np.ndarray]] = field(default_factory=dict)
+    genders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ece_calibrated: float = float("nan")
 
     def to_dict(self) -> dict:
@@ -219,7 +220,8 @@ def report(
     probs = softmax(logits)
     counts = confusion(probs, targets)
     by_gender = {}
-    for gender in sorted({g for g in genders or () if g}):
+    genders = genders or ()
+    for gender in sorted({g for g in genders if g}):
         chosen = np.array([g == gender for g in genders])
         part = probs[chosen], targets[chosen]
         by_gender[gender] = {
@@ -272,7 +274,7 @@ def _ratio(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     return np.divide(counts, totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Numbers, tuples, arrays and mappings as JSON has them."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

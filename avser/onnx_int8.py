@@ -60,7 +60,7 @@ def export_file(
         )
     model = checkpoint.load(name)
     part = part or ("whole" if model.kind == "fused" else model.kind)
-    if not int8:
+    if corpus is None or root is None:
         export.export(model, part, output)
         return
     if part in ("pool", "fusion"):

@@ -23,7 +23,7 @@ import numpy as np
 from avser.caching import cache_folder, file_digest
 from avser.checkpoint import Branch, Checkpoint, Runner
 from avser.onnx import KEY, need
-from avser.types import ConfigError, MissingExtraError, ModelError
+from avser.types import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -74,8 +74,6 @@ def _torch(branch: Branch) -> Runner:
 
 def _onnx(branch: Branch) -> Runner:
     _library()
-    if branch.path is None:
-        raise ModelError("a network that was not loaded from a file runs by torch only; save it first")
     return _on_session(branch, _find(branch) or _make(branch))
 
 
@@ -103,7 +101,7 @@ def _on_session(branch: Branch, session: onnxruntime.InferenceSession) -> Runner
 
 def _find(branch: Branch) -> onnxruntime.InferenceSession | None:
     """ONNX Runtime on the graph of a branch, if there is one that was made from the same file."""
-    digest = file_digest(branch.path).hexdigest()
+    digest = file_digest(branch.file).hexdigest()
     for path in (beside(branch), _kept(branch, digest)):
         session = _open(path)
         if session is not None and _is_of(session, branch, digest):
@@ -113,14 +111,14 @@ def _find(branch: Branch) -> onnxruntime.InferenceSession | None:
 
 def beside(branch: Branch) -> Path:
     """Where the graph of a branch lies beside the file of its model."""
-    return branch.path.with_name(f"{branch.path.stem}.{branch.config.branch}.onnx")
+    return branch.file.with_name(f"{branch.file.stem}.{branch.config.branch}.onnx")
 
 
 def _make(branch: Branch) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the graph of a branch, which is exported to the cache."""
     from avser.onnx import export
 
-    path = _kept(branch, file_digest(branch.path).hexdigest())
+    path = _kept(branch, file_digest(branch.file).hexdigest())
     export.export_branch(branch, path)
     return _open(path)
 

@@ -42,10 +42,10 @@ class Story:
     def __init__(
         self, decider: Decider, info: MediaInfo, options: Options, faces: Faces | None, voice: Voice | None
     ) -> None:
-        self.decider, self.faces, self.voice = decider, faces, voice
+        self.decider, self.faces, self.voice = decider, faces, voice or Voice({}, 0.0)
         self.info, self.modality = info, options.modality
-        self._speech = voice.speech if voice else None
-        self._ends = [end for _, end in self._speech or ()]
+        self._speech = self.voice.speech or ()
+        self._ends = [end for _, end in self._speech]
 
     def window(self, start: float, end: float) -> Iterator[Prediction]:
         """One prediction for each person seen in the window, and one for a voice of nobody's or for nobody."""
@@ -71,7 +71,7 @@ class Story:
 
     def overall(self, duration: float) -> Prediction:
         """The file as a whole, everybody together."""
-        windows = list(self.voice.logits) if self.voice else []
+        windows = list(self.voice.logits)
         rows = np.arange(len(self.faces.logits)) if self.faces else NOBODY
         facts = {"speech": self._share(0.0, duration)}
         return self._decide(0.0, duration, windows, None, rows, self._missing(windows), **facts)
@@ -96,13 +96,14 @@ class Story:
 
     def _scores(self, start: float, end: float, people: Iterable[int]) -> dict[int, float | None]:
         """How likely it is that each of these people speaks in a window."""
-        if self.faces.mouths is None or self.voice.envelope is None or self._speech is None:
+        faces, envelope = self.faces, self.voice.envelope
+        if faces is None or faces.mouths is None or envelope is None or self.voice.speech is None:
             return dict.fromkeys(people)
-        sightings = self.faces.sightings
+        sightings = faces.sightings
         inside = slice(*np.searchsorted(sightings.times, (start, end)))
-        times, mouths, speech = sightings.times[inside], self.faces.mouths[inside], self._spoken(start, end)
+        times, mouths, speech = sightings.times[inside], faces.mouths[inside], self._spoken(start, end)
         rows = {person: sightings.people[inside] == person for person in people}
-        return {person: score(times[r], mouths[r], self.voice.envelope, speech) for person, r in rows.items()}
+        return {person: score(times[r], mouths[r], envelope, speech) for person, r in rows.items()}
 
     def _spoken(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
         """The stretches of speech that reach into a window."""
@@ -112,7 +113,7 @@ class Story:
 
     def _share(self, start: float, end: float) -> float | None:
         """Share of a window that is speech; None where it was not looked for."""
-        if self._speech is None:
+        if self.voice.speech is None:
             return None
         return seconds_of_speech(self._spoken(start, end), start, end) / (end - start) if end > start else 0.0
 
@@ -123,7 +124,7 @@ class Story:
 
     def _is_sound(self, windows: Iterable[tuple[float, float]]) -> bool:
         """Whether the branch had anything to say, be it speech or not."""
-        return self.voice is not None and any(self.voice.logits.get(window) is not None for window in windows)
+        return any(self.voice.logits.get(window) is not None for window in windows)
 
     def _speaks(self, window: tuple[float, float]) -> bool:
         """Whether the voice counts in a window: the branch says something of it, and there is speech."""
@@ -131,8 +132,8 @@ class Story:
 
     def _heard(self, windows: Iterable[tuple[float, float]]) -> dict[str, np.ndarray]:
         """Mean log-probabilities of the voice over windows in which it counts, as the branch `audio`."""
-        spoken = [window for window in windows if self._speaks(window)]
-        heard = [self.decider.calibrated("audio", self.voice.logits[window]) for window in spoken]
+        spoken = [self.voice.logits[window] for window in windows if self._speaks(window)]
+        heard = [self.decider.calibrated("audio", logits) for logits in spoken if logits is not None]
         return {"audio": log_softmax(np.mean(heard, axis=0))} if heard else {}
 
     def _decide(
@@ -147,7 +148,7 @@ class Story:
     ) -> Prediction:
         """A prediction from what the voice said in `windows` and what the face did in `rows` of `faces`."""
         said, known = self._heard(windows), {}
-        if len(rows):
+        if self.faces is not None and len(rows):
             said["face"] = self.decider.calibrated("face", self.decider.pool(self.faces.logits[rows]))
         if self.decider.needs:
             known = self._known(start, end, windows if "audio" in said else (), rows)
@@ -160,9 +161,9 @@ class Story:
         known = evidence.average(
             self.voice.known[w] for w in windows if w in self.voice.known and self._has_speech(*w)
         )
-        if len(rows):
-            seen = self.faces.sightings
-            looked = int(np.diff(np.searchsorted(self.faces.looked, (start, end)))[0])
+        if self.faces is not None and len(rows):
+            seen, times = self.faces.sightings, self.faces.looked
+            looked = 0 if times is None else int(np.diff(np.searchsorted(times, (start, end)))[0])
             logits = self.faces.logits[rows].astype(float)
             known |= evidence.of_face(looked, seen.boxes[rows], seen.scores[rows], logits)
         return known

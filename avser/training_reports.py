@@ -18,9 +18,9 @@ from avser.training.fused_config import FusedConfig
 def train(config: Config | FusedConfig, data_root: Path | None, output: Path, resume: bool) -> Path:
     """Train what a config describes, print and draw what it says of held-out clips; the run's folder."""
     if isinstance(config, FusedConfig):
-        outcome = fused_training.train(config, data_root, output, resume)
-        _show_fused(outcome, f"{config.name}, {config.protocol}, {config.rule}")
-        return outcome.folder
+        fused = fused_training.train(config, data_root, output, resume)
+        _show_fused(fused, f"{config.name}, {config.protocol}, {config.rule}")
+        return fused.folder
     outcome = runs.train(config, data_root, output, resume)
     title = f"{config.name}, {config.protocol_name}"
     if outcome.report:

@@ -60,17 +60,18 @@ def read_clip(clip: Clip, params: FaceInput) -> np.ndarray:
     Raises:
         DataError: the file is no such table, a cell holds no number, or no frame shows the face.
     """
-    found = _frames(clip, unit_names(params)) if clip.row is None else _row(clip, unit_names(params))
+    names = unit_names(params)
+    found = _frames(clip, names) if clip.row is None else _row(clip.path, clip.row, names)
     return found if params.power == 1 else np.sign(found) * np.abs(found) ** params.power
 
 
-def _row(clip: Clip, names: tuple[str, ...]) -> np.ndarray:
-    table = _means(clip.path, names)
-    if not 0 <= clip.row < len(table):
-        raise DataError(f"{clip.path}: has no row {clip.row + 1}; write the table afresh")
-    if np.isnan(table[clip.row]).any():
-        raise DataError(f"{clip.path}: row {clip.row + 1} holds no action units, the face was never found")
-    return table[clip.row][None]
+def _row(path: Path, row: int, names: tuple[str, ...]) -> np.ndarray:
+    table = _means(path, names)
+    if not 0 <= row < len(table):
+        raise DataError(f"{path}: has no row {row + 1}; write the table afresh")
+    if np.isnan(table[row]).any():
+        raise DataError(f"{path}: row {row + 1} holds no action units, the face was never found")
+    return table[row][None]
 
 
 def check_tables(clips: Sequence[Clip], params: FaceInput) -> None:
@@ -195,7 +196,7 @@ def _numbers(
     names: list[str],
     rows: list[list[str]],
     wanted: Sequence[str],
-    numbers: Sequence[int] | None = None,
+    numbers: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Columns as (rows, D) float64; a row in which all of them are empty is nan.
 

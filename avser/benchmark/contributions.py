@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -183,7 +184,7 @@ def _couples(study: Study) -> list[tuple[str, str]]:
     return couples + [(study.main, rule) for rule in study.rules if rule != study.main]
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Numbers as JSON has them, with four decimals; what is no number is None."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -116,7 +116,8 @@ class FaceLooker:
         if self._watch.is_due(time, pictures.small, covered(known, pictures.image, ZOOM)):
             return None
         moved = [_moved(face, last, pictures) for face in known]
-        return None if None in moved else moved
+        found = [face for face in moved if face is not None]
+        return found if len(found) == len(moved) else None
 
     def look(self, time: float, pictures: Pyramid, known: Sequence[Face] = ()) -> list[Face]:
         """The faces in the next picture, the largest first.
@@ -126,8 +127,8 @@ class FaceLooker:
         """
         image, self._last, self._network_at = pictures.image, pictures, time
         if not self._watch.is_due(time, pictures.small, covered(known, image, ZOOM)):
-            faces = [look_closer(self.detector, face, pictures) for face in known if _is_small(face, image)]
-            faces = [clipped(face, image) for face in faces if face is not None and face.area > 0]
+            closer = [look_closer(self.detector, face, pictures) for face in known if _is_small(face, image)]
+            faces = [clipped(face, image) for face in closer if face is not None and face.area > 0]
             if len(faces) == len(known) and (known or self._is_empty) and _are_apart(faces):
                 return sorted(faces, key=lambda face: face.area, reverse=True)
         self._watch.looked(time, pictures.small)
@@ -286,5 +287,6 @@ def _add(found: list[Face], faces: Iterator[Face | None]) -> None:
 
 
 def _scaled(face: Face, by: float) -> Face:
+    left, top, right, bottom = (v * by for v in face.box)
     (x1, y1), (x2, y2) = face.left_eye, face.right_eye
-    return Face(tuple(v * by for v in face.box), face.score, (x1 * by, y1 * by), (x2 * by, y2 * by))
+    return Face((left, top, right, bottom), face.score, (x1 * by, y1 * by), (x2 * by, y2 * by))

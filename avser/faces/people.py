@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -80,15 +79,19 @@ class Track:
 
 @dataclass(frozen=True)
 class _Person:
-    tracks: list[int] = field(default_factory=list)
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    thumbnail: np.ndarray | None = None
-    clarity: float = -1.0
+    tracks: list[int]
+    spans: list[tuple[float, float]]
+    thumbnail: np.ndarray
+    clarity: float
 
-    def with_track(self, track: Track) -> _Person:
-        person = _Person([*self.tracks, track.number], [*self.spans, (track.start, track.time)])
-        clearer = track if track.clarity > self.clarity else self
-        return dataclasses.replace(person, thumbnail=clearer.thumbnail, clarity=clearer.clarity)
+    @classmethod
+    def of(cls, track: Track, known: _Person | None) -> _Person:
+        """Who is known so far with one more track, or whom the first track shows."""
+        tracks, spans = [track.number], [(track.start, track.time)]
+        if known is None:
+            return cls(tracks, spans, track.thumbnail, track.clarity)
+        clearer = track if track.clarity > known.clarity else known
+        return cls([*known.tracks, *tracks], [*known.spans, *spans], clearer.thumbnail, clearer.clarity)
 
 
 class People:
@@ -127,7 +130,7 @@ class People:
 
     def _take(self, number: int, track: Track) -> None:
         self._gallery.add(number, track.appearance)
-        self._people[number] = self._people.get(number, _Person()).with_track(track)
+        self._people[number] = _Person.of(track, self._people.get(number))
 
 
 def _clarity(crop: np.ndarray) -> float:

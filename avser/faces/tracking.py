@@ -90,11 +90,12 @@ class FaceFollower:
     def update(self, frame: Frame) -> FaceSample | None:
         """The followed face in the next frame, or None if it is not seen there."""
         pictures, last = Pyramid(frame.image), self._last
-        is_known = last is not None and frame.time - last.time <= self.patience
-        known = [self._face] if is_known else []
+        if last is not None and frame.time - last.time > self.patience:
+            self._face = None
+        known = [] if self._face is None else [self._face]
         faces = self._looker.follow(frame.time, pictures, known if self._is_seen else [])
         faces = faces or self._looker.look(frame.time, pictures, known)
-        if is_known:
+        if last is not None and known:
             face, track = _same_face(faces, last.box), last.track
         else:
             face = next((f for f in faces if f.score >= self.start_score), None)  # the largest comes first
@@ -242,7 +243,7 @@ def _same_face(faces: list[Face], box: np.ndarray) -> Face | None:
     return max(near, key=lambda face: overlap(face.box, box), default=None)
 
 
-def _is_near(face: Face, box: Sequence[float]) -> bool:
+def _is_near(face: Face, box: Sequence[float] | np.ndarray) -> bool:
     """Whether a face may be the one last seen in `box`, by position and size."""
     x1, y1, x2, y2 = (float(v) for v in box)
     side = math.sqrt((x2 - x1) * (y2 - y1))

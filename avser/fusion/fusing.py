@@ -101,7 +101,7 @@ def fuse(pairs: Pairs, rule: str, protocol: str | None = None, labels: str | Non
             rest = dataclasses.replace(rest, groups=subjects)
         fits = {choice: fit_fusion(choice, rest) for choice in rules}
         losses = {choice: cross_fit(choice, rest) for choice in rules} if rule == AUTO else {}
-        best = min(losses, key=losses.get) if losses else rule
+        best = min(losses, key=losses.__getitem__) if losses else rule
         for choice, fitted in fits.items():
             fused[choice][tested] = predict(fitted, examples.rows(tested))
         chosen[tested] = fused[best][tested]
@@ -191,7 +191,8 @@ def _folds(pairs: Pairs, rows: list[int], protocol: str | None) -> list[str]:
     names = [""] * len(rows)
     for fold in make_folds(clips, protocol, val=0):
         for clip in fold.test:
-            names[clip.row] = fold.name
+            if clip.row is not None:
+                names[clip.row] = fold.name
     return names
 
 

@@ -39,7 +39,7 @@ def fit_head(fit: Fit) -> Head:
     features = [f"{name}_features" for name in fit.calibrations if f"{name}_features" in fit.examples.evidence]
     choices = {"features": features, "all": [*fit.calibrations, *features]}
     logs = dict(zip(fit.calibrations, fit.logs.unbind(1), strict=True))
-    tried: list[tuple[float, Shape, torch.Tensor]] = []
+    tried: list[tuple[float, Shape, torch.Tensor, torch.Tensor]] = []
     for shape in SHAPES:
         values = gather(choices[shape.inputs], logs, fit.examples.evidence) if choices[shape.inputs] else None
         if values is None:
@@ -54,16 +54,15 @@ def fit_head(fit: Fit) -> Head:
         both = torch.cat([fit.logs, said.unsqueeze(1)], 1)[known]  # (N', K + 1, C)
         gains = fit_gains(both, fit.targets[known])
         loss = float(cross_entropy(torch.einsum("k,nkc->nc", gains, both), fit.targets[known]))
-        tried.append((loss, shape, gains))
+        tried.append((loss, shape, values, gains))
     if not tried:
         return Head(fit.examples.labels, fit.calibrations, plain.shares, plain.sharpness)
-    _, shape, gains = min(tried, key=lambda trial: trial[0])
-    values = gather(choices[shape.inputs], logs, fit.examples.evidence)
+    _, shape, values, gains = min(tried, key=lambda trial: trial[0])
     network = _train(fit, values, values.isfinite().all(1), choices[shape.inputs], shape)
     names = (*fit.calibrations, "network")
-    gains = {name: round(float(gain), 5) for name, gain in zip(names, gains, strict=True)}
+    rounded = {name: round(float(gain), 5) for name, gain in zip(names, gains, strict=True)}
     shown = (fit.examples.labels, fit.calibrations, plain.shares, plain.sharpness)
-    return Head(*shown, gains, network.settings())
+    return Head(*shown, rounded, network.settings())
 
 
 def _train(fit: Fit, values: torch.Tensor, chosen: torch.Tensor, inputs: Sequence[str], shape: Shape) -> Network:

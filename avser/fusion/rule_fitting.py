@@ -80,9 +80,9 @@ def fit_temperature(
     source: Sequence[str], shared: Sequence[str], logits: np.ndarray, targets: np.ndarray
 ) -> Calibration:
     """The temperature, on a grid in steps of 4 %, with the least loss over the shared labels."""
-    logits, targets = torch.from_numpy(logits), torch.from_numpy(targets)
+    said, wanted = torch.from_numpy(logits), torch.from_numpy(targets)
     choices = [Calibration(tuple(source), round(float(t), 4)) for t in np.geomspace(0.05, 20, 151)]
-    return min(choices, key=lambda choice: float(cross_entropy(choice(logits, shared), targets)))
+    return min(choices, key=lambda choice: float(cross_entropy(choice(said, shared), wanted)))
 
 
 def _choose(fit: Fit, choices: Sequence[float], build: Callable[[Fit, float], FusionRule]) -> FusionRule:

@@ -8,9 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avser.models.building import BACKBONES, AudioBranch, Ensemble, FaceBranch, UnitBranch, build_model
+    from avser.models.building import (
+        BACKBONES,
+        AnyBranch,
+        AudioBranch,
+        Ensemble,
+        FaceBranch,
+        SingleBranch,
+        UnitBranch,
+        build_branch,
+        build_ensemble,
+        build_model,
+    )
 
-__all__ = ["BACKBONES", "AudioBranch", "Ensemble", "FaceBranch", "UnitBranch", "build_model"]
+__all__ = [
+    "BACKBONES",
+    "AnyBranch",
+    "AudioBranch",
+    "Ensemble",
+    "FaceBranch",
+    "SingleBranch",
+    "UnitBranch",
+    "build_branch",
+    "build_ensemble",
+    "build_model",
+]
 
 
 def __getattr__(name: str):

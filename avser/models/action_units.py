@@ -45,6 +45,8 @@ class UnitStatistics(nn.Module):
     """
 
     closed_form: str | None = "discriminant"
+    centre: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(
         self, units: int, statistics: Sequence[str] = ("mean", "deviation"), powers: Sequence[float] = (1.0, 0.5)
@@ -82,6 +84,8 @@ class UnitKernel(UnitStatistics):
     """
 
     closed_form = "ridge"
+    anchors: torch.Tensor
+    used: torch.Tensor
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class UnitMlp(UnitStatistics):
     """
 
     closed_form = None
+    spread: torch.Tensor
 
     def __init__(
         self,

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -33,7 +35,7 @@ class ResidualBlock(nn.Module):
                 nn.Conv2d(outputs // squeeze, outputs, 1),
                 nn.Sigmoid(),
             )
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs or stride not in (1, (1, 1)):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
@@ -167,7 +169,7 @@ def _both_ways(lstm: nn.LSTM, x: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     def turned(y: torch.Tensor) -> torch.Tensor:
         return y.gather(1, place.expand(-1, -1, y.shape[2]))
 
-    def run(y: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    def run(y: torch.Tensor, weights: list[Any]) -> torch.Tensor:
         state = y.new_zeros(1, y.shape[0], lstm.hidden_size)
         return torch.lstm(y, (state, state), weights, True, 1, 0.0, lstm.training, False, True)[0]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -10,9 +11,9 @@ from torch import nn
 from avser.config import Config
 from avser.labels import label_set
 from avser.members import members
-from avser.models.action_units import UNIT_BACKBONES
+from avser.models.action_units import UNIT_BACKBONES, UnitStatistics
 from avser.models.audio import AUDIO_BACKBONES
-from avser.models.face import FACE_BACKBONES
+from avser.models.face import FACE_BACKBONES, FaceBackbone
 from avser.models.papers import PAPER_BACKBONES
 from avser.models.papers_features import FEATURE_BACKBONES
 from avser.models.pooling import RESTING, pool_frames
@@ -22,9 +23,13 @@ from avser.units import unit_names
 
 
 class AudioBranch(nn.Module):
-    """Log-mel (B, 1, M, T), valid frames (B,) -> logits (B, C)."""
+    """Log-mel (B, 1, M, T), valid frames (B,) -> logits (B, C).
 
-    def __init__(self, backbone: nn.Module, classes: int, dropout: float) -> None:
+    Args:
+        backbone: a network with `features`; some have more, which their training asks for.
+    """
+
+    def __init__(self, backbone: Any, classes: int, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
@@ -36,7 +41,7 @@ class AudioBranch(nn.Module):
 class UnitBranch(nn.Module):
     """Action units of frames (B, N, U), mask (B, N) -> logits (B, C)."""
 
-    def __init__(self, backbone: nn.Module, classes: int, dropout: float) -> None:
+    def __init__(self, backbone: UnitStatistics, classes: int, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.features, classes))
@@ -51,7 +56,9 @@ class Ensemble(nn.Module):
     The weights need not sum to one: branches that err independently are together surer than any of them.
     """
 
-    def __init__(self, members: Sequence[AudioBranch | UnitBranch]) -> None:
+    shares: torch.Tensor
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.register_buffer("shares", torch.full((len(members),), 1 / len(members)))
@@ -75,7 +82,7 @@ class FaceBranch(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: FaceBackbone,
         classes: int,
         dropout: float,
         pool: str = "confidence",
@@ -122,14 +129,26 @@ class FaceBranch(nn.Module):
         return self.pool(logits, mask)
 
 
-def build_model(config: Config) -> AudioBranch | UnitBranch | Ensemble | FaceBranch:
-    """The untrained branch that a config describes.
+SingleBranch: TypeAlias = AudioBranch | UnitBranch | FaceBranch
+AnyBranch: TypeAlias = SingleBranch | Ensemble
+
+
+def build_model(config: Config) -> AnyBranch:
+    """The untrained branch that a config describes; errors as for `build_branch`."""
+    return build_ensemble(config) if config.ensemble else build_branch(config)
+
+
+def build_ensemble(config: Config) -> Ensemble:
+    """The untrained members of an ensemble; errors as for `build_branch`."""
+    return Ensemble([build_branch(member) for member in members(config)])
+
+
+def build_branch(config: Config) -> SingleBranch:
+    """The untrained branch that a config describes, or the first member of its ensemble.
 
     Raises:
         ConfigError: the backbone or one of its options is unknown.
     """
-    if config.ensemble:
-        return Ensemble([build_model(member) for member in members(config)])
     network, registry = config.network, BACKBONES[config.signal]
     if network.name not in registry:
         what = "action unit" if config.signal == "action_units" else config.branch
@@ -142,7 +161,7 @@ def build_model(config: Config) -> AudioBranch | UnitBranch | Ensemble | FaceBra
     elif config.signal == "action_units":
         options["units"] = len(unit_names(config.face))
     try:
-        backbone = registry[network.name](**options)
+        backbone: Any = registry[network.name](**options)
     except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
         raise ConfigError(f"{config.name}: options of backbone {network.name!r} do not fit ({error})") from None
     labels = label_set(config.labels)
@@ -154,7 +173,7 @@ def build_model(config: Config) -> AudioBranch | UnitBranch | Ensemble | FaceBra
     return FaceBranch(backbone, len(labels), network.dropout, network.pool, network.mirror, resting)
 
 
-BACKBONES: dict[str, dict[str, type[nn.Module]]] = {
+BACKBONES: dict[str, Mapping[str, type[nn.Module]]] = {
     "sound": {**AUDIO_BACKBONES, **PAPER_BACKBONES, **FEATURE_BACKBONES},
     "crops": {**FACE_BACKBONES, **TORCHVISION_BACKBONES},
     "action_units": UNIT_BACKBONES,

@@ -97,7 +97,7 @@ class CkDcnn(FaceBackbone):
             *(nn.Linear(512, 256), nn.ReLU()),
         )
         for layer in self.body:
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
         self.features = 256

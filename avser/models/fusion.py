@@ -74,15 +74,17 @@ def fit_calibration(
             frequencies[index] += np.exp(log)
     shared_prior = tuple(round(float(x), 4) for x in np.log(frequencies / frequencies.sum()))
     weight = 1 / np.bincount(targets, minlength=len(shared)).clip(1)[targets]
-    best: tuple[float, Calibration] | None = None
-    for prior in (0.0, 0.25, 0.5, 0.75, 1.0):
-        for temperature in np.geomspace(0.3, 4.0, 53):
-            choice = Calibration(tuple(branch_labels), round(float(temperature), 4), prior, shared_prior)
-            logs = choice(logits, shared)
-            loss = -float(np.average(logs[np.arange(len(targets)), targets], weights=weight))
-            if best is None or loss < best[0]:
-                best = (loss, choice)
-    return best[1]
+
+    def loss(choice: Calibration) -> float:
+        logs = choice(logits, shared)
+        return -float(np.average(logs[np.arange(len(targets)), targets], weights=weight))
+
+    choices = [
+        Calibration(tuple(branch_labels), round(float(temperature), 4), prior, shared_prior)
+        for prior in (0.0, 0.25, 0.5, 0.75, 1.0)
+        for temperature in np.geomspace(0.3, 4.0, 53)
+    ]
+    return min(choices, key=loss)
 
 
 def fit_weighted(

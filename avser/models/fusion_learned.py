@@ -33,7 +33,7 @@ class Stacking(FusionRule):
         super().__init__(labels, calibrations)
         size = len(self.labels)
         if matrices is None:
-            even = np.eye(size) / len(self.branches)
+            even = (np.eye(size) / len(self.branches)).tolist()
             matrices = dict.fromkeys(self.branches, even)
         self.matrices = np.array([matrices[name] for name in self.branches], np.float64)  # (K, C, C)
         self.bias = np.zeros(size) if bias is None else np.array(bias, np.float64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,6 +76,9 @@ class Cnn1dFeatures(nn.Module):
     Args:
         inputs: length D of the vectors.
     """
+
+    centre: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(
         self, n_mels: int | None = None, inputs: int = 181, width: int = 128, kernel: int = 5, pool: int = 4
@@ -199,10 +203,8 @@ class AlexNet3d(nn.Module):
         for layer in self.layers:
             x = layer(x)
             if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-                kernel, stride, padding = (
-                    size if isinstance(size, int) else size[1]
-                    for size in (layer.kernel_size, layer.stride, layer.padding)
-                )
+                sizes: tuple[Any, ...] = (layer.kernel_size, layer.stride, layer.padding)
+                kernel, stride, padding = (size if isinstance(size, int) else size[1] for size in sizes)
                 lengths = torch.div(lengths + 2 * padding - kernel, stride, rounding_mode="floor") + 1
                 x = _silence(x, lengths)
         x = x.float().mean(2).sum(2) / lengths[:, None]  # (B, 256, M', T') -> (B, 256)
@@ -214,7 +216,8 @@ def _start(network: nn.Module, fill: Callable[[torch.Tensor], object]) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             fill(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _silence(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

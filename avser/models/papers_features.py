@@ -16,6 +16,9 @@ from torch import nn
 class _OnFeatures(nn.Module):
     """What the networks share: a vector, standardised by `centre` and `scale`, as (B, 1, D)."""
 
+    centre: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(inputs))

@@ -18,6 +18,8 @@ class Statistics(nn.Module, abc.ABC):
     """
 
     closed_form: str
+    centre: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -58,6 +60,7 @@ class Functionals(Statistics):
     """
 
     closed_form = "discriminant"
+    cosine: torch.Tensor
     PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
     def __init__(self, n_mels: int = 64, cepstra: int = 24) -> None:
@@ -125,6 +128,8 @@ class RandomFilters(Statistics):
     """
 
     closed_form = "linear_ridge"
+    profiles: torch.Tensor
+    taps: torch.Tensor
     KINDS = 7
     EDGE = 3e-6
 
@@ -199,14 +204,14 @@ def _profiles(count: int, bands: int, chance: torch.Generator) -> torch.Tensor:
         # two of three fade out: around which band, and how fast
         drawn.append((row, *(torch.rand(2, generator=chance) if number % 3 else torch.zeros(2))))
     rows, middle, width = (torch.stack(part) for part in zip(*drawn, strict=True))
-    rows, number = rows[:, None], torch.arange(count)  # (P, 1, M)
+    rows, numbers = rows[:, None], torch.arange(count)  # (P, 1, M)
     smooth = torch.tensor([[[0.25, 0.5, 0.25]]])
-    rounds = torch.tensor((0, 1, 2, 4, 8))[number % 5]
+    rounds = torch.tensor((0, 1, 2, 4, 8))[numbers % 5]
     for done in range(8):
         smoother = nn.functional.conv1d(nn.functional.pad(rows, (1, 1), mode="replicate"), smooth)
         rows = torch.where((done < rounds)[:, None, None], smoother, rows)
     rows = rows[:, 0]
     distance = (torch.arange(bands) - bands * middle[:, None]) / (4 + 0.3 * bands * width[:, None])
-    rows = torch.where((number % 3 > 0)[:, None], rows * torch.exp(-0.5 * distance.square()), rows)
-    rows = torch.where((number % 2 > 0)[:, None], rows - rows.mean(1, keepdim=True), rows)
+    rows = torch.where((numbers % 3 > 0)[:, None], rows * torch.exp(-0.5 * distance.square()), rows)
+    rows = torch.where((numbers % 2 > 0)[:, None], rows - rows.mean(1, keepdim=True), rows)
     return rows / rows.norm(dim=1, keepdim=True)

@@ -33,6 +33,8 @@ class TorchvisionFace(FaceBackbone):
 
     name: str
     classifier: str
+    centre_colour: torch.Tensor
+    scale_colour: torch.Tensor
 
     def __init__(self, weights: str | None = None, size: int = 96, **options: object) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,7 +24,7 @@ from avser.checkpoint import Branch, Checkpoint
 from avser.evidence import NEEDED
 from avser.files import replacing
 from avser.onnx import KEY, need
-from avser.onnx.graphs import Graph, branch_graph, branches_of, graph_of
+from avser.onnx.graphs import Graph, branch_graph, branches_of, graph_of, rule_of
 from avser.types import AvserError, ModelError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def export(model: Checkpoint, part: str, path: Path) -> None:
 
 def export_branch(branch: Branch, path: Path) -> None:
     """Write a branch of a model's file as a graph for `avser.runtime`; errors as for `export`."""
-    digest = file_digest(branch.path).hexdigest()
+    digest = file_digest(branch.file).hexdigest()
     meta = {"digest": digest, "part": branch.config.branch, "labels": list(branch.labels)}
     write_graph(path, branch_graph(branch), meta, str(branch.path))
 
@@ -62,7 +62,8 @@ def header(model: Checkpoint, part: str) -> dict:
     said = _without(model.meta, "metrics", "config", "fusion")
     said |= {"part": part, "branches": branches, "digest": file_digest(model.path).hexdigest()}
     if len(needs) > 1:
-        return {**said, "fusion": model.fusion.settings(), "without": list(NEEDED.get(model.fusion.name, ()))}
+        rule = rule_of(model)
+        return {**said, "fusion": rule.settings(), "without": list(NEEDED.get(rule.name, ()))}
     # the logits of a branch are over its own labels, which need not be those of the model
     return {**said, "labels": list(model.branches[needs[0]].labels)}
 
@@ -83,7 +84,7 @@ def write_graph(path: Path, graph: Graph, meta: dict, source: str) -> None:
     shapes = tuple({axis: dims[name] for axis, name in graph.axes.get(key, {}).items()} for key in graph.inputs)
     try:
         with quiet(), torch.inference_mode(False), torch.no_grad():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 graph.module.eval(),
                 tuple(graph.inputs.values()),
                 dynamo=True,
@@ -171,7 +172,9 @@ def quiet() -> Iterator[None]:
 
 def _translations() -> dict[Callable, Callable]:
     """What the exporter has no translation of: distances (Laplace's kernel of `unit_kernel`)."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its functions take lists for tensors
 
     def cdist(x1, x2, p: float, compute_mode: int | None = None):
         apart = op.Abs(op.Sub(op.Unsqueeze(x1, [-2]), op.Unsqueeze(x2, [-3])))

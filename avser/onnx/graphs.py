@@ -31,7 +31,7 @@ from torch import nn
 
 from avser import inputs
 from avser.checkpoint import Branch, Checkpoint
-from avser.models import FaceBranch
+from avser.models import AnyBranch, FaceBranch
 from avser.models.fusion import FusionRule
 from avser.types import ModelError
 from avser.units import unit_names
@@ -77,18 +77,29 @@ def branches_of(model: Checkpoint, part: str) -> tuple[str, ...]:
     return needs
 
 
-class _Frames(nn.Module):
-    """Pictures to logits of each."""
+def rule_of(model: Checkpoint) -> FusionRule:
+    """The rule that fuses the branches of a model of two."""
+    assert model.fusion is not None  # it has one, see `Checkpoint`
+    return model.fusion
 
-    def __init__(self, network: FaceBranch) -> None:
+
+class _OfFaces(nn.Module):
+    """A part of a network that looks at pictures."""
+
+    def __init__(self, network: AnyBranch) -> None:
         super().__init__()
+        assert isinstance(network, FaceBranch)  # as the branch takes crops
         self.network = network
+
+
+class _Frames(_OfFaces):
+    """Pictures to logits of each."""
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return self.network.frames(faces)
 
 
-class _Pool(_Frames):
+class _Pool(_OfFaces):
     """Logits of frames to those of windows."""
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -117,7 +128,7 @@ class _Whole(nn.Module):
     def __init__(self, model: Checkpoint) -> None:
         super().__init__()
         self.audio, self.face = (model.branches[name].network for name in ("audio", "face"))
-        self.fusion = _Fusion(model.fusion)
+        self.fusion = _Fusion(rule_of(model))
 
     def forward(
         self, mel: torch.Tensor, lengths: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor
@@ -153,14 +164,13 @@ def _sounds(branch: Branch) -> tuple[dict[str, torch.Tensor], dict[str, dict[int
     """Two sounds of noise as the network takes them, and what of their shape is free."""
     params = branch.config.audio
     chance = np.random.default_rng(0)
-    sounds = [
-        inputs.prepare((0.1 * chance.standard_normal(int(seconds * params.rate))).astype(np.float32), params)
-        for seconds in (params.min_speech + 0.3, params.min_speech + 0.2)
-    ]
+    lengths = [int(seconds * params.rate) for seconds in (params.min_speech + 0.3, params.min_speech + 0.2)]
+    noises = [(0.1 * chance.standard_normal(length)).astype(np.float32) for length in lengths]
+    sounds = [sound for noise in noises if (sound := inputs.prepare(noise, params)) is not None]
     padded = nn.utils.rnn.pad_sequence([torch.from_numpy(sound) for sound in sounds], batch_first=True)
-    mel, lengths = inputs.batch(padded, torch.tensor([len(sound) for sound in sounds]), params)
+    mel, valid = inputs.batch(padded, torch.tensor([len(sound) for sound in sounds]), params)
     along = {3: "frames"} if params.kind in ("log_mel", "embeddings") else {}
-    return {"mel": mel, "lengths": lengths}, {"mel": {0: "batch", **along}, "lengths": {0: "batch"}}
+    return {"mel": mel, "lengths": valid}, {"mel": {0: "batch", **along}, "lengths": {0: "batch"}}
 
 
 def _faces(branch: Branch) -> tuple[dict[str, torch.Tensor], dict[str, dict[int, str]]]:
@@ -201,7 +211,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Checkpoint], Graph]]] = {
     "audio": (("audio",), lambda model: branch_graph(model.branches["audio"])),
     "face": (("face",), lambda model: branch_graph(model.branches["face"])),
     "pool": (("face",), _pool_graph),
-    "fusion": (("audio", "face"), lambda model: fusion_graph(model.fusion)),
+    "fusion": (("audio", "face"), lambda model: fusion_graph(rule_of(model))),
     "whole": (("audio", "face"), _whole_graph),
 }
 """The parts of a model that can be exported, by name: the branches they hold, and what makes the graph."""

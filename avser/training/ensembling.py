@@ -46,7 +46,7 @@ def average(tables: Sequence[LogitTable]) -> LogitTable:
 def _rows(table: LogitTable) -> dict[tuple[Hashable, ...], int]:
     """Row number by clip, subject, label, and how many of the same came before."""
     seen: Counter[tuple[str, str, str]] = Counter()
-    rows = {}
+    rows: dict[tuple[Hashable, ...], int] = {}
     for number, (clip, subject, label) in enumerate(zip(table.clips, table.subjects, table.labels, strict=True)):
         column = place(label, table.classes)
         if column is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from avser import metrics, torchlibs
 from avser.config import Config
-from avser.models import build_model
+from avser.models import SingleBranch, build_branch
 from avser.training import augment, data
 from avser.types import Clip, ConfigError
 
-lightning = torchlibs.import_lightning()
-
+if TYPE_CHECKING:
+    import lightning
+else:
+    lightning = torchlibs.import_lightning()
 
 OPTIMIZERS = {
     "adamw": torch.optim.AdamW,
@@ -35,6 +37,8 @@ class SideTasks(torch.nn.Module):
     Raises:
         ConfigError: of no clip the fact is known.
     """
+
+    facts: torch.Tensor
 
     def __init__(self, clips: Sequence[Clip], tasks: Sequence[str], features: int) -> None:
         super().__init__()
@@ -56,7 +60,8 @@ class SideTasks(torch.nn.Module):
     def loss(self, features: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
         """Cross-entropy summed over the tasks: features (B, D), facts (B, sum of sizes), mixed or not."""
         parts = zip(self.heads(features.float()).split(self.sizes, 1), facts.split(self.sizes, 1), strict=True)
-        return sum(torch.nn.functional.cross_entropy(logits, fact) for logits, fact in parts)
+        losses: list[Any] = [torch.nn.functional.cross_entropy(logits, fact) for logits, fact in parts]
+        return sum(losses)
 
 
 def _fact(clip: Clip, task: str) -> str | None:
@@ -72,7 +77,9 @@ class BranchModule(lightning.LightningModule):
         self.config = config
         self.steps = steps
         self.batch = min(config.training.batch_size, len(clips))  # clips of all devices
-        self.network = build_model(config).to(memory_format=torch.channels_last)  # 2D convolutions are faster so
+        self.network: SingleBranch = build_branch(config)
+        # 2D convolutions are faster so
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = None
         if config.training.average:
             self.average = AveragedModel(
@@ -98,7 +105,7 @@ class BranchModule(lightning.LightningModule):
             targets = torch.cat([targets, self.side.facts[batch["index"]]], 1)
         inputs, other, targets = augment.blend(inputs, other, targets, self.config.augment)
         targets, facts = targets[:, : classes.shape[1]], targets[:, classes.shape[1] :]
-        side = 0.0
+        side: torch.Tensor | float = 0.0
         if self.side is None:
             logits = self.network(inputs, other)
         else:
@@ -141,7 +148,7 @@ class BranchModule(lightning.LightningModule):
         self.log("val_accuracy", metrics.accuracy(probs, targets))
         self.log("val_nll", metrics.nll(logits, targets))
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> Any:
         settings = self.config.training
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         parameters = [*learning, *(self.side.parameters() if self.side is not None else ())]
@@ -156,6 +163,7 @@ class BranchModule(lightning.LightningModule):
         else:
             optimizer = OPTIMIZERS[settings.optimizer](parameters, settings.lr, weight_decay=settings.weight_decay)
         total = self.steps * settings.epochs
+        schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "onecycle":
             rise = max(0.2, 1.5 / (total + 1))  # a rise of exactly one step would be a division by zero
             schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -202,12 +210,12 @@ class EpochLine(lightning.pytorch.callbacks.Callback):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.began: float | None = None
+        self.began, self.first = time.monotonic(), 0
 
-    def on_train_start(self, trainer: lightning.Trainer, module: BranchModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.began, self.first = time.monotonic(), trainer.current_epoch
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: BranchModule) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if not trainer.is_global_zero:
             return
         done, epochs = trainer.current_epoch + 1, module.config.training.epochs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from avser.folds import Fold
 from avser.fusion.examples import Examples
 from avser.labels import label_set, place
 from avser.logits import read_logits
-from avser.models import FaceBranch
+from avser.media.headers import read_header
+from avser.models import AnyBranch, FaceBranch
 from avser.subjects import deal_subjects, everyone_in, subject_of
 from avser.training import data
 from avser.training.fused_config import BRANCHES
@@ -145,7 +146,9 @@ def judge(networks: Mapping[str, torch.nn.Module], configs: Mapping[str, Config]
     said = {}
     for name in BRANCHES:
         found = part.inputs[name]
-        logits = data.run_network(networks[name], configs[name], list(found.values())) if found else []
+        logits: Iterable[np.ndarray] = ()
+        if found:
+            logits = data.run_network(networks[name], configs[name], list(found.values()))
         said[name] = dict(zip(found, logits, strict=True))
     return said
 
@@ -167,7 +170,7 @@ def make_examples(labels: str, clips: Sequence[Clip], said: Said, known: Known) 
         },
         present=np.array([[clip.name in said[name] for name in BRANCHES] for clip in clips]).reshape(-1, 2),
         targets=np.array([place(clip.label, shared) for clip in clips], int),
-        groups=np.array(["/".join(subject_of(clip)) if clip.subject else "" for clip in clips]),
+        groups=np.array(["/".join(subject_of(clip) or ()) if clip.subject else "" for clip in clips]),
         evidence={
             name: torch.from_numpy(values)
             for name, values in evidence.stack([known.get(clip.name, {}) for clip in clips]).items()
@@ -180,7 +183,7 @@ def find_evidence(
     rule: str,
     configs: Mapping[str, Config],
     clips: Sequence[Clip],
-    network: FaceBranch,
+    network: AnyBranch,
     faces: Mapping[str, data.Example] | None = None,
 ) -> Known:
     """What a rule goes by besides logits.
@@ -192,22 +195,25 @@ def find_evidence(
     needed = evidence.NEEDED.get(rule, ())
     if not needed:
         return {}
-    if "face_features" in needed and faces is None:
+    if "face_features" not in needed:
+        faces = {}
+    elif faces is None:
         faces = {example.clip.name: example for example in data.load_examples(configs["face"], clips)[0]}
     known: dict[str, dict[str, float | np.ndarray]] = {}
     for clip in clips:
         facts = _of_voice(clip, configs["audio"].audio.rate)
         if "face_share" in needed:
             facts |= _of_face(clip, configs["face"].face.fps)
-        if "face_features" in needed and clip.name in faces:
+        if clip.name in faces:
             facts |= evidence.face_features(frame_logits(network, faces[clip.name].inputs))
         known[clip.name] = {key: value for key, value in facts.items() if key in needed}
     return known
 
 
 @torch.inference_mode()
-def frame_logits(network: FaceBranch, crops: np.ndarray) -> np.ndarray:
+def frame_logits(network: AnyBranch, crops: np.ndarray) -> np.ndarray:
     """Logits (N, C) of each crop (N, H, W, 3)."""
+    assert isinstance(network, FaceBranch)  # a fused model looks at pictures
     network.eval()
     rows = [
         network.frames(torch.from_numpy(crops[first : first + FACES]).permute(0, 3, 1, 2).float() / 255)
@@ -237,7 +243,7 @@ def _of_face(clip: Clip, fps: float) -> dict[str, float]:
         def frames():
             nonlocal looked, scale
             with contextlib.suppress(AvserError):  # no picture, or none that can be read
-                height = media.probe(clip.path).height
+                _, height = read_header(clip.path).size
                 for frame in media.iter_frames(clip.path, fps, LOOK_HEIGHT, clip.start, clip.end):
                     looked, scale = looked + 1, height / frame.image.shape[0]
                     yield frame

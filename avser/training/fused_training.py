@@ -27,8 +27,8 @@ from avser.logits import LogitTable, read_logits, write_logits
 from avser.models import build_model
 from avser.models.fusion import FusionRule, build_fusion
 from avser.training import data, fused_clips, joint, runs
-from avser.training.fused_clips import Known, Part
-from avser.training.fused_config import BRANCHES, FusedConfig, load_any
+from avser.training.fused_clips import Part
+from avser.training.fused_config import BRANCHES, FusedConfig, Joint, load_any
 from avser.types import Clip, DataError
 
 TABLES = {"fused": "logits.csv", "audio": "audio_logits.csv", "face": "face_logits.csv"}
@@ -97,7 +97,7 @@ class _Fold:
         rule = self._fit_rule(examples)
         tuned = 0
         if self.config.joint is not None:
-            tuned = self._fine_tune(rule, branches, examples, clips)
+            tuned = self._fine_tune(self.config.joint, rule, branches, examples, clips)
         if tuned:  # what was measured of them before no longer holds
             branches = {name: _unmeasured(branch) for name, branch in branches.items()}
         meta = self._measure(rule, branches, tuned)
@@ -120,11 +120,11 @@ class _Fold:
     def _out_of_fold(self) -> tuple[Examples, list[Clip]]:
         """The training clips with what networks say of them that have not met their people."""
         said = {name: fused_clips.read_out_of_fold(self.folder / name, self.inner) for name in BRANCHES}
-        known: Known = {}
+        known: dict[str, Mapping[str, float | np.ndarray]] = {}
         for number, fold in enumerate(self.inner):
             network = _load(fused_clips.inner_place(self.folder / "face", number), "face").network
             clips = [clip for clip in fold.test if any(clip.name in said[name] for name in BRANCHES)]
-            known |= fused_clips.find_evidence(self.config.rule, self.configs, clips, network)
+            known.update(fused_clips.find_evidence(self.config.rule, self.configs, clips, network))
         return fused_clips.make_examples(self.config.labels, self.fold.train, said, known)
 
     def _fit_rule(self, examples: Examples) -> FusionRule:
@@ -152,6 +152,7 @@ class _Fold:
 
     def _fine_tune(
         self,
+        settings: Joint,
         rule: FusionRule,
         branches: Mapping[str, checkpoint.Branch],
         examples: Examples,
@@ -172,7 +173,7 @@ class _Fold:
             return metrics.uar(metrics.softmax(fused), known.targets), metrics.nll(fused, known.targets)
 
         return joint.fine_tune(
-            self.config.joint,
+            settings,
             self.config.seed,
             rule,
             {name: branch.network for name, branch in branches.items()},
@@ -187,6 +188,7 @@ class _Fold:
         """Write what is said of the held-out clips; the header of the model."""
         corpora = sorted({corpus for branch in branches.values() for corpus in branch.meta["corpora"]})
         how = f", fine-tuned together for {tuned} epochs" if tuned else ""
+        measured: dict[str, dict] = {}
         meta = {
             "name": self.config.name,
             "version": __version__,
@@ -194,7 +196,7 @@ class _Fold:
             "corpora": corpora,
             "protocol": f"{self.config.protocol}, fold {self.fold.name}",
             "licence": next((runs.LICENCES[c] for c in corpora if c in runs.LICENCES), "as the corpora's"),
-            "metrics": {},
+            "metrics": measured,
         }
         part = fused_clips.load_part(self.configs, self.fold.test)
         if not any(part.inputs.values()):
@@ -214,7 +216,7 @@ class _Fold:
                 pooled=len(self.config.corpora) > 1,
             )
             write_logits(self.folder / file, table)
-            meta["metrics"][f"{name}, held out"] = table.report().to_dict()
+            measured[f"{name}, held out"] = table.report().to_dict()
         return meta
 
 

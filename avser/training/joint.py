@@ -90,7 +90,8 @@ def _learning(network: torch.nn.Module, config: Config) -> list[torch.nn.Paramet
 
 def _frozen(network: torch.nn.Module, config: Config) -> list[torch.nn.Module]:
     """The backbones, of all members of an ensemble, that a config leaves as they are."""
-    return [part.backbone for part in network.modules() if config.training.freeze and hasattr(part, "backbone")]
+    backbones = (getattr(part, "backbone", None) for part in network.modules())
+    return [backbone for backbone in backbones if config.training.freeze and backbone is not None]
 
 
 def _train_epoch(

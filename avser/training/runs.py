@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ from avser.config import Config, load_config
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
 from avser.members import members
-from avser.models import build_model
+from avser.models import build_branch, build_ensemble, build_model
 from avser.splits import Fold, make_folds
 from avser.training import copies, data, devices, estimators, pretrained, solving, trainer
 from avser.training.estimators import ESTIMATORS
 from avser.training.fused_config import FusedConfig
 from avser.types import Clip, ConfigError, DataError
 
-AnyConfig = TypeVar("AnyConfig", Config, FusedConfig)
+AnyConfig: TypeAlias = Config | FusedConfig
 
 SETTINGS = "config.json"
 """File of a run that says what it was begun with."""
@@ -60,7 +60,7 @@ def train(
     if config.network.name not in ESTIMATORS or config.ensemble:  # estimators cannot be members
         # what is wrong with the network should not be found after hours of decoding
         backbone = getattr(build_model(config), "backbone", None)
-        if hasattr(backbone, "load_pretrained"):
+        if backbone is not None and hasattr(backbone, "load_pretrained"):
             backbone.load_pretrained()
     clips = data.scan(config, data_root)
     folds = make_protocol(config, clips)
@@ -184,7 +184,7 @@ def _fit(
     config: Config, fold: Fold, folder: Path, title: str, parts: dict[str, list[data.Example]]
 ) -> torch.nn.Module:
     """One network on the training part: in closed form if its backbone has one, else by gradient."""
-    network = build_model(config)
+    network = build_branch(config)
     form = getattr(network.backbone, "closed_form", None)
     if form is None:
         folder.mkdir(exist_ok=True)
@@ -227,7 +227,7 @@ def _train_members(
 
     That is what they say before they have met the validation clips, if they are fitted again with them.
     """
-    ensemble = build_model(config)
+    ensemble = build_ensemble(config)
     logits = []
     for number, member in enumerate(members(config)):
         place = folder / f"member{number}"
@@ -280,7 +280,9 @@ def _gather(config: Config, folder: Path, clips: Sequence[Clip]) -> Outcome:
         return Outcome(folder, None, None)
     write_logits(folder / "logits.csv", table)
     for number in range(len(members(config)) if config.ensemble else 0):
-        write_logits(folder / f"member{number}.csv", _join(folder, f"member{number}/logits.csv"))
+        said = _join(folder, f"member{number}/logits.csv")
+        if said is not None:
+            write_logits(folder / f"member{number}.csv", said)
     return Outcome(folder, table, table.report(table.genders(clips)))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from avser.config import Config
 from avser.labels import label_set
-from avser.models import AudioBranch, UnitBranch
+from avser.models import AudioBranch, SingleBranch, UnitBranch
 from avser.training import augment, data
 from avser.types import DataError
 
@@ -42,14 +43,14 @@ def variants(config: Config, examples: Sequence[data.Example]) -> list[data.Exam
 
 
 @torch.no_grad()
-def standardise(network: AudioBranch | UnitBranch, config: Config, examples: Sequence[data.Example]) -> np.ndarray:
+def standardise(network: SingleBranch, config: Config, examples: Sequence[data.Example]) -> np.ndarray:
     """Set `centre` and `scale` of a backbone to mean and deviation of its first features over all examples.
 
     Returns:
         The standardised features, (N, D).
     """
     network.eval()
-    backbone = network.backbone
+    backbone: Any = network.backbone
     features = np.zeros((len(examples), len(backbone.centre)), np.float32)
     for index, given in data.batches(config, examples):
         features[index] = backbone.measure(*given).numpy()
@@ -100,7 +101,7 @@ def fit_ridge(network: UnitBranch, config: Config, examples: Sequence[data.Examp
     """
     features = torch.from_numpy(standardise(network, config, examples))
     targets = _targets(config, examples)
-    backbone = network.backbone
+    backbone: Any = network.backbone
     chosen = np.random.default_rng(config.seed).permutation(len(features))[: len(backbone.anchors)]
     backbone.anchors[: len(chosen)] = features[chosen]
     backbone.used.copy_(torch.arange(len(backbone.used)) < len(chosen))
@@ -166,7 +167,7 @@ def _set_classifier(
     network: AudioBranch | UnitBranch, classes: np.ndarray, weight: torch.Tensor, bias: torch.Tensor
 ) -> None:
     """Set the classifier of the classes that were seen, and have all others below them."""
-    linear = network.head[-1]
+    linear: Any = network.head[-1]
     # below the mean of the others whatever the clip: a constant is not, discriminants reach down to any depth
     linear.weight.copy_(weight.mean(0).expand_as(linear.weight))
     linear.bias.fill_(float(bias.mean()) - 30.0)

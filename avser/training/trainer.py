@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,8 +21,12 @@ from avser.training.fitting import BranchModule, EpochLine
 from avser.training.pretrained import load_branch
 from avser.types import ModelError
 
-lightning = torchlibs.import_lightning()
-callbacks, loggers = lightning.pytorch.callbacks, lightning.pytorch.loggers
+if TYPE_CHECKING:
+    import lightning
+    from lightning.pytorch import callbacks, loggers
+else:
+    lightning = torchlibs.import_lightning()
+    callbacks, loggers = lightning.pytorch.callbacks, lightning.pytorch.loggers
 
 
 def fit(
@@ -37,12 +41,13 @@ def fit(
     config = devices.settled(config)
     devices.check(config)
     module = make_module(config, parts["train"])
-    if hasattr(module.network.backbone, "load_pretrained"):
-        module.network.backbone.load_pretrained()
-    if hasattr(module.network.backbone, "measure"):
+    backbone: Any = module.network.backbone
+    if hasattr(backbone, "load_pretrained"):
+        backbone.load_pretrained()
+    if hasattr(backbone, "measure"):
         solving.standardise(module.network, config, parts["train"])
     if config.init_from is not None:
-        _start_from(module, config, f"{config.protocol_name}, fold {fold.name}")
+        _start_from(config.init_from, module, config, f"{config.protocol_name}, fold {fold.name}")
     _keep_log(folder)
     try:
         if devices.count(config) > 1:
@@ -143,19 +148,19 @@ def _narrow(network: torch.nn.Module) -> bool:
     return any(max(c.stride) > 1 and min(c.in_channels, c.out_channels) < 16 for c in convolutions)
 
 
-def _start_from(module: BranchModule, config: Config, protocol: str) -> None:
+def _start_from(file: str, module: BranchModule, config: Config, protocol: str) -> None:
     """Begin with the weights of a trained branch; a classifier over other labels begins afresh."""
-    branch = load_branch(config, config.init_from, protocol)
+    branch = load_branch(config, file, protocol)
     weights = branch.network.state_dict()
     if branch.labels != label_set(config.labels):
         weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
     try:
         missing = module.network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise ModelError(f"{config.init_from}: does not fit the network of {config.name} ({error})") from None
+        raise ModelError(f"{file}: does not fit the network of {config.name} ({error})") from None
     afresh = ("head.", "attend.")  # a pooling by attention may be learned on top of a network of pictures
     if missing.unexpected_keys or any(not name.startswith(afresh) for name in missing.missing_keys):
-        raise ModelError(f"{config.init_from}: is another backbone than that of {config.name}")
+        raise ModelError(f"{file}: is another backbone than that of {config.name}")
     if module.average is not None:
         module.average.module.load_state_dict(module.network.state_dict())
 
