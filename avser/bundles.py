@@ -9,6 +9,7 @@ import functools
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,8 +100,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield key, cursor.take(size)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field of a protocol buffer."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of each field of a protocol buffer, an int or bytes by its kind."""
     cursor = Cursor(message)
     while cursor.at < len(message):
         tag = cursor.varint()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 import typer.core
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: some file failed; the request makes no sense; Ctrl-C."""
 
-UsageError = typer.BadParameter.__base__
+UsageError: Any = typer.BadParameter.__base__
 
 
 class Commands(typer.core.TyperGroup):
     """Says what Ctrl-C stopped, where typer, by its version, ends in silence or with another exit code."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from avser.checkpoint import Branch
 from avser.faces.tracking import FaceFollower
 from avser.gradcam import grad_cam, resized
 from avser.labels import ALIASES, place
-from avser.models.face import FaceBackbone
+from avser.models import FaceBranch
 from avser.options import Options
 from avser.recognizer import Recognizer
 from avser.results import Prediction
@@ -94,7 +95,7 @@ def explain(
         return _explain_picture(model, path, modality, emotion)
     result = model.predict(path, modality)
     overall = result.overall
-    if overall.probs is None:
+    if overall.probs is None or overall.label is None:
         raise DataError(f"{path}: there is nothing to explain: {overall.reason}")
     shown = Explanation(path, emotion or overall.label, model.labels, dict(overall.modalities))
     if len(overall.modalities) > 1:
@@ -111,10 +112,11 @@ def _add_video(model: Recognizer, shown: Explanation, has_video: bool) -> None:
     branch = model.checkpoint.branches["face"]
     if "face" not in shown.said:
         shown.notes.append(f"Of the face nothing is shown: {'no face is seen' if has_video else 'no video'}.")
-    elif not isinstance(getattr(branch.network, "backbone", None), FaceBackbone):
+    elif not isinstance(branch.network, FaceBranch):
         shown.notes.append("Of the face nothing is shown: this model does not look at pictures.")
     else:
-        shown.faces.extend(_faces(branch, _telling_frames(model, branch, shown), _columns(branch, model, shown)))
+        frames = _telling_frames(model, branch, branch.network, shown)
+        shown.faces.extend(_faces(branch.network, frames, _columns(branch, model, shown)))
 
 
 def _with_voice(
@@ -135,11 +137,12 @@ def _with_voice(
     )
 
 
-def _explain_picture(model: Recognizer, path: Path, modality: str, emotion: str | None) -> Explanation:
+def _explain_picture(model: Recognizer, path: Path, modality: str | None, emotion: str | None) -> Explanation:
     branch = model.checkpoint.branches.get("face")
     if branch is None or modality == "audio":
         raise DataError(f"{path}: is a picture, which has no voice; choose a model and a modality with a face")
-    if not isinstance(getattr(branch.network, "backbone", None), FaceBackbone):
+    network = branch.network
+    if not isinstance(network, FaceBranch):
         raise DataError(f"{path}: model {model.name!r} does not look at pictures; choose another model")
     clip = Clip(path, branch.labels[0], None, "")  # the label plays no part
     examples, left_out = data.load_examples(branch.config, [clip])
@@ -151,12 +154,13 @@ def _explain_picture(model: Recognizer, path: Path, modality: str, emotion: str 
             found = max(detector.detect(picture), key=lambda face: face.score)
         picture = faces.align(picture, found.left_eye, found.right_eye, SHOWN)
     with torch.inference_mode():
-        logits = branch.network.frames(_tensor([crop]))
+        logits = network.frames(_tensor([crop]))
         said = model.fusion.calibrate({"face": logits})["face"][0].exp().numpy()
     emotion = emotion or model.labels[int(said.argmax())]
     shown = Explanation(path, emotion, model.labels, {"face": said})
-    frame = _Frame(None, crop, picture, float(said[model.labels.index(emotion)]))
-    shown.faces.extend(_faces(branch, [frame], _columns(branch, model, shown)))
+    frame = _Frame(0.0, crop, picture, float(said[model.labels.index(emotion)]))
+    (heat,) = _faces(network, [frame], _columns(branch, model, shown))
+    shown.faces.append(dataclasses.replace(heat, time=None))
     return shown
 
 
@@ -173,7 +177,7 @@ def _columns(branch: Branch, model: Recognizer, shown: Explanation) -> list[int]
 class _Frame:
     """What is kept of a frame: the crop that the network sees, a larger one to show, and p(emotion)."""
 
-    time: float | None
+    time: float
     crop: np.ndarray
     picture: np.ndarray
     prob: float
@@ -191,7 +195,7 @@ class _Remembering(faces.FaceDetector):
         return list(self.found)
 
 
-def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> list[_Frame]:
+def _telling_frames(model: Recognizer, branch: Branch, network: FaceBranch, shown: Explanation) -> list[_Frame]:
     """The frames in which the emotion is likeliest, in order of time; a long video is not kept in memory."""
     params, target = branch.config.face, model.labels.index(shown.emotion)
     best: list[_Frame] = []
@@ -201,7 +205,7 @@ def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> li
         if not waiting:
             return
         with torch.inference_mode():
-            logits = branch.network.frames(_tensor([crop for _, crop, _ in waiting]))
+            logits = network.frames(_tensor([crop for _, crop, _ in waiting]))
             probs = model.fusion.calibrate({"face": logits})["face"][:, target].exp().tolist()
         found = [_Frame(*seen, prob) for seen, prob in zip(waiting, probs, strict=True)]
         best[:] = _spread([*best, *found], 8 * COUNT)
@@ -211,7 +215,7 @@ def _telling_frames(model: Recognizer, branch: Branch, shown: Explanation) -> li
         seen, large = FaceFollower(params.size, detector), FaceFollower(SHOWN, detector)
         for frame in media.iter_frames(shown.path, params.fps, LOOK_HEIGHT, skip=True):
             crop, picture = seen.update(frame), large.update(frame)
-            if crop is not None:
+            if crop is not None and picture is not None:
                 waiting.append((crop.time, crop.crop, picture.crop))
             if len(waiting) >= FACES:
                 flush()
@@ -229,8 +233,8 @@ def _spread(frames: Sequence[_Frame], count: int) -> list[_Frame]:
     return chosen
 
 
-def _faces(branch: Branch, frames: Sequence[_Frame], columns: Sequence[int]) -> list[FaceHeat]:
-    network, crops = branch.network, _tensor([frame.crop for frame in frames])
+def _faces(network: FaceBranch, frames: Sequence[_Frame], columns: Sequence[int]) -> list[FaceHeat]:
+    crops = _tensor([frame.crop for frame in frames])
 
     def heat_of(pictures: torch.Tensor) -> torch.Tensor:
         heat = grad_cam(network.backbone, lambda: network.head(network.backbone.encode(pictures).float()), columns)
@@ -259,11 +263,13 @@ def _listen(
     """The heat of a window's sound, (S,) from `start` s on; None where no part of the branch has a map."""
     params = branch.config.audio
     part, sound = features.spoken(samples, params), inputs.prepare(samples, params)
+    if part is None or sound is None:
+        return None
     mel, lengths = inputs.batch(torch.from_numpy(sound)[None], torch.tensor([len(sound)]), params)
     size, valid = mel.shape[2:], int(lengths[0])
     members = list(getattr(branch.network, "members", [branch.network]))
     shares = getattr(branch.network, "shares", torch.ones(1)).tolist()
-    heats = [grad_cam(member.backbone, lambda member=member: member(mel, lengths), columns) for member in members]
+    heats = [grad_cam(member.backbone, partial(member, mel, lengths), columns) for member in members]
     mapped = [(heat, share) for heat, share in zip(heats, shares, strict=True) if heat is not None]
     if not mapped:
         notes.append("Of the voice nothing is shown: this model has no convolution over the spectrogram.")

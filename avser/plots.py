@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from avser.palette import BRANCHES, colour
 from avser.types import DataError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
@@ -98,8 +97,8 @@ def curves(path: Path, folder: Path, title: str) -> None:
         for key, (label, shade, style) in lines.items():
             seen = [epoch for epoch in sorted(rows) if key in rows[epoch]]
             if seen:
-                values = [rows[epoch][key] for epoch in seen]
-                axes.plot([epoch + 1 for epoch in seen], values, style, color=shade, label=label, markersize=3)
+                course = [rows[epoch][key] for epoch in seen]
+                axes.plot([epoch + 1 for epoch in seen], course, style, color=shade, label=label, markersize=3)
         axes.set(xlabel="epoch", ylabel=what)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
@@ -167,7 +166,7 @@ def explanation(path: Path, shown: Explanation) -> None:
     height = max(1.1 + 2.3 * rows, 1.6 + 0.4 * len(shown.labels)) + 0.2 * len(shown.notes)
     width = max(2.0 * columns, 3.4)  # of faces and spectrogram
     figure = blank(width + 3.2, height)
-    left, right = figure.subfigures(1, 2, width_ratios=[width, 3.2])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[width, 3.2])[0]
     parts = iter(left.subfigures(rows, 1, squeeze=False)[:, 0]) if rows else iter(())
     heat = None
     if shown.faces:
@@ -203,7 +202,8 @@ def _draw_faces(part: SubFigure, shown: Explanation, columns: int) -> AxesImage:
 def _draw_sound(part: SubFigure, sound: SoundHeat) -> AxesImage:
     axes = part.subplots()
     bands = len(sound.hertz)
-    place = {"extent": (sound.start, sound.end, -0.5, bands - 0.5), "origin": "lower", "aspect": "auto"}
+    extent = (sound.start, sound.end, -0.5, bands - 0.5)
+    place: dict[str, Any] = {"extent": extent, "origin": "lower", "aspect": "auto"}
     low, high = np.percentile(sound.mel, (2, 99.5))
     axes.imshow(sound.mel, cmap="gray", vmin=low, vmax=high, **place)
     drawn = axes.imshow(sound.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.65 * sound.heat, **place)
@@ -237,6 +237,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure with its axes, several of them where there are several columns."""
     figure = blank(width, height)
     return figure, figure.subplots(1, columns)

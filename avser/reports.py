@@ -46,8 +46,8 @@ def print_report(report: metrics.Report, title: str, out: Console | None = None)
     out.print(table)
     table = Table("", "precision", "recall", "F1", "ROC-AUC")
     columns = (report.precisions, report.recalls, report.f1s, report.roc_aucs)
-    for label, *figures in zip(report.labels, *columns, strict=True):
-        table.add_row(label, *map(_figure, figures))
+    for label, *shares in zip(report.labels, *columns, strict=True):
+        table.add_row(label, *map(_figure, shares))
     out.print(table)
 
 
@@ -117,9 +117,10 @@ def report_logits(
     """
     tables = {str(path): read_logits(path) for path in paths}
     if len(tables) == 1:
-        named = any("transductive" in fold for table in tables.values() for fold in table.folds)
+        (table,) = tables.values()
+        named = any("transductive" in fold for fold in table.folds)
         title = f"{paths[0]}, transductive" if named else str(paths[0])
-        _show(*tables.values(), None, labels, pictures, as_json, title)
+        _show(table, None, labels, pictures, as_json, title)
     else:
         _show_ensemble(tables, output, labels, pictures, as_json)
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -88,7 +89,7 @@ def _import_torchaudio_without_extension() -> ModuleType:
 
         return refused
 
-    extension = ModuleType("torchaudio._extension")
+    extension: Any = ModuleType("torchaudio._extension")
     extension.__path__ = []
     extension._IS_TORCHAUDIO_EXT_AVAILABLE = extension._IS_ALIGN_AVAILABLE = extension._IS_RIR_AVAILABLE = False
     extension.fail_if_no_align = extension.fail_if_no_rir = refuse

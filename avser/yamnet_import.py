@@ -14,6 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -48,6 +49,7 @@ def import_yamnet(source: str | Path, output: str | Path = "yamnet.safetensors")
     source, output = Path(source), Path(output)
     if not source.exists():
         raise ModelError(f"{source}: no such file; give yamnet.h5, a SavedModel folder, or an archive .npz")
+    read: Callable[[Path], Weights]
     if source.is_dir() or source.suffix == ".index":
         read = _saved_model
     elif source.suffix in READERS:
@@ -161,7 +163,7 @@ def _keras_file(path: Path) -> Weights:
         ) from None
     arrays: dict[tuple[int, str], np.ndarray] = {}
 
-    def visit(name: str, item: object) -> None:
+    def visit(name: str, item: Any) -> None:
         place = keras_place(name) if isinstance(item, h5py.Dataset) else None
         if place is not None:
             arrays[place] = item[()]

@@ -27,27 +27,28 @@ SPEAKER_CLIPS, MOST_CLIPS = 5, 200
 """Clips of a speaker, and in all, that babble is mixed of at most."""
 
 
-def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Group], list[str]]:
-    """The plan's clips by the model that judges them, and what was left out, in words.
+def load_groups(model: str, wanted: Clips, data_root: Path | None, tell: Tell) -> tuple[list[Group], list[str]]:
+    """A plan's clips by the model that judges them, and what was left out, in words.
 
     Raises:
         DataError: no clip is left to measure.
     """
-    wanted, groups, notes = plan.clips, [], []
+    groups: list[Group] = []
+    notes: list[str] = []
     clips = scan(wanted, data_root)
     if any(data.is_picture(clip) for clip in clips):
         raise DataError(
             f"{wanted.root} holds pictures, but a benchmark takes sounds and videos: use 'avser evaluate'"
         )
-    for model, part, restricted in models_of(plan.model, wanted, clips):
-        weights = file_digest(model.checkpoint.path).hexdigest()
+    for judge, part, restricted in models_of(model, wanted, clips):
+        weights = file_digest(judge.checkpoint.path).hexdigest()
         notes += [restricted] if restricted else []
-        part = [clip for clip in part if place(clip.label, model.labels) is not None]
+        part = [clip for clip in part if place(clip.label, judge.labels) is not None]
         if part:
             tell(f"decoding {len(part)} clips")
-            takes, left_out = load_takes(model, part)
+            takes, left_out = load_takes(judge, part)
             notes += [f"left out: {why}" for why in left_out]
-            groups += [Group(model, weights, takes)] if takes else []
+            groups += [Group(judge, weights, takes)] if takes else []
     if not groups:
         why = f"; {notes[-1]}" if notes else ": check the filters and the labels"
         raise DataError(f"{wanted.root}: no clip of {wanted.corpus!r} is left to measure{why}")
@@ -57,8 +58,8 @@ def load_groups(plan: Plan, data_root: Path | None, tell: Tell) -> tuple[list[Gr
 def scan(wanted: Clips, data_root: Path | None) -> list[Clip]:
     """The clips of a plan; their folder lies under the data root or is named by itself."""
     root = data_root or (Path(os.environ["AVSER_DATA"]) if os.environ.get("AVSER_DATA") else None)
-    under = root is not None and (root / wanted.root).exists()
-    clips = datasets.scan(wanted.corpus, root / wanted.root if under else wanted.root, **wanted.options)
+    under = wanted.root if root is None else root / wanted.root
+    clips = datasets.scan(wanted.corpus, under if under.exists() else wanted.root, **wanted.options)
     return data.matching(clips, wanted.only)
 
 

@@ -65,7 +65,7 @@ def measure(study: Study) -> dict:
     Branches and rules by themselves (`systems`); pairs of them on the clips that all have (`comparisons`); of each
     rule what it repairs and breaks and the share of each modality; how often at least one branch is right.
     """
-    figures = {
+    figures: dict[str, Any] = {
         "title": study.title,
         "protocol": study.protocol,
         "main": study.main,
@@ -83,10 +83,10 @@ def measure(study: Study) -> dict:
         for one, other in _couples(study)
     ]
     if len(study.branches) == 2:
-        right = [is_right(both[name]) for name in BRANCHES]
-        figures["either_right"] = plain(float((right[0] | right[1]).mean()))
+        voice, face = (is_right(both[name]) for name in BRANCHES)
+        figures["either_right"] = plain(float((voice | face).mean()))
         figures["repairs"] = {rule: {b: repairs(both[rule], both[b]) for b in BRANCHES} for rule in study.rules}
-        figures["shapley"] = {rule: shapley(*right, is_right(both[rule]), draws) for rule in study.rules}
+        figures["shapley"] = {rule: shapley(voice, face, is_right(both[rule]), draws) for rule in study.rules}
     return figures
 
 

@@ -84,19 +84,19 @@ def activations(branch: Branch, clips: Sequence[Clip]) -> tuple[np.ndarray, list
     network = getattr(branch.network, "members", [branch.network])[0]
     seen: list[np.ndarray] = []
     hook = network.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].float().numpy()))
-    features = None
+    features = np.zeros((0, 0), np.float32)
     try:
         with torch.inference_mode():
             for index, given in data.batches(branch.config, examples):
                 network(*given)
                 rows = seen.pop()
-                if features is None:
+                if not features.size:
                     features = np.zeros((len(examples), rows.shape[1]), np.float32)
                 features[index] = rows
                 seen.clear()
     finally:
         hook.remove()
-    return features, [example.clip.label for example in examples]
+    return features, [example.clip.label or "" for example in examples]
 
 
 def held_out(model: Recognizer, corpus: str, clips: list[Clip]) -> tuple[list[Clip], str | None]:

@@ -93,14 +93,13 @@ def _judge(
 ) -> np.ndarray:
     """Fused log-probabilities (N, C) of chosen clips, each by the rule of its fold."""
     where, rows = np.array(folds), np.array(chosen)
-    answers = None
+    labels = next(iter(rules.values())).labels
+    answers = np.full((len(rows), len(labels)), np.nan)
     for fold, rule in rules.items():
         mine = where == fold
         logs = [rule.calibrations[b](pairs.logits[b][rows[mine]], rule.labels) for b in BRANCHES]
         evidence = {name: values[rows[mine]] for name, values in pairs.evidence.items()}
-        said = rule(np.stack(logs, 1), present[mine], evidence)
-        answers = np.full((len(rows), said.shape[1]), np.nan) if answers is None else answers
-        answers[mine] = said
+        answers[mine] = rule(np.stack(logs, 1), present[mine], evidence)
     return answers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MARKS = {"audio": "o", "face": "s", "fused": "D"}
 """Shapes beside colours, so that lines can be told apart without these."""
-CHANCE = {"color": "#999999", "linewidth": 1, "linestyle": ":"}
+CHANCE: dict[str, Any] = {"color": "#999999", "linewidth": 1, "linestyle": ":"}
 
 
 def colour_of(system: str) -> str:
@@ -185,8 +185,8 @@ def missing(path: Path, figures: Mapping, rule: str, title: str) -> None:
         points = figures["missing"][rule][gone]
         left = "audio" if gone == "face" else "face"
         x = [100 * point["share"] for point in points]
-        bounds = ([point[key] for point in points] for key in ("low", "high"))
-        axes.fill_between(x, *bounds, color=colour_of(left), alpha=0.15, linewidth=0)
+        low, high = ([point[key] for point in points] for key in ("low", "high"))
+        axes.fill_between(x, low, high, color=colour_of(left), alpha=0.15, linewidth=0)
         y = [point["uar"] for point in points]
         axes.plot(x, y, color=colour_of(left), marker=MARKS[left], markersize=4, label=label)
     axes.set(xlim=(0, 100), ylim=(0, 1), xlabel="% of the clips that lack it", ylabel="UAR")
@@ -237,7 +237,9 @@ def _curve(axes: Axes, sweep: Mapping) -> None:
                 axes.vlines(x[1:][apart], *ends[:, 1:][:, apart], color=colour_of(system), alpha=0.4)
                 ends[:, 1:][:, apart] = np.nan
             axes.fill_between(x, *ends, color=colour_of(system), alpha=0.12, linewidth=0)
-        style = {"linestyle": "--", "linewidth": 1} if plain else {"marker": MARKS[system], "markersize": 3.5}
+        style: dict[str, Any] = {"marker": MARKS[system], "markersize": 3.5}
+        if plain:
+            style = {"linestyle": "--", "linewidth": 1}
         line = np.array(values["uar"], float)
         if not plain and apart.any():
             axes.plot(x, line, MARKS[system], color=colour_of(system), markersize=3.5)
@@ -252,7 +254,7 @@ def _curve(axes: Axes, sweep: Mapping) -> None:
     _tidy(axes, sweep["title"], "y")
 
 
-def _tidy(axes: Axes, title: str, grid: str) -> None:
+def _tidy(axes: Axes, title: str, grid: Literal["x", "y", "both"]) -> None:
     axes.grid(axis=grid, alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

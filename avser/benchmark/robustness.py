@@ -95,7 +95,7 @@ def _branch(group: Group, branch: str, name: str | None, level: Level | None, se
     judge, takes = group.judge, group.takes
     if branch == "audio":
         sounds = [take.samples for take in takes]
-        if name is not None:
+        if name is not None and level is not None:
             sounds = [_changed_sound(group, take, name, level, seed) for take in takes]
         return judge.voice(takes, sounds)
     looked_at = [judge.looked_at(take) for take in takes]
@@ -107,7 +107,7 @@ def _branch(group: Group, branch: str, name: str | None, level: Level | None, se
             for take, chosen in zip(takes, looked_at, strict=True)
         ]
         return judge.face(judge.look(crops))
-    if name in FRAMES:
+    if name in FRAMES and level is not None:
         looked_at = [_frames_left(judge, take, name, level, seed) for take in takes]
     return judge.face([logits[chosen] for logits, chosen in zip(group.clean_frames(), looked_at, strict=True)])
 
@@ -159,7 +159,7 @@ def shifted(group: Group, window: float) -> Iterator[tuple[float, dict[str, np.n
     """
     grids = [window_grid(take.end, window, window / 2) for take in group.takes]
     whose = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
-    for offset in OFFSETS["offset"].levels:
+    for offset in map(float, OFFSETS["offset"].levels):
         settings = {
             "shifted": VERSION,
             "model": group.weights,

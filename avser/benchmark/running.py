@@ -50,7 +50,7 @@ def run(plan: Plan, data_root: Path | None = None, tell: Tell = lambda step: Non
     about = {"title": plan.title, "avser": __version__, "plan": plan.model_dump(mode="json", exclude_none=True)}
     outcome = Outcome({**about, "studies": {}})
     # first of all: nobody should hear after minutes of fitting that a folder is not there
-    loaded = None if plan.clips is None else load_groups(plan, data_root, tell)
+    loaded = None if plan.clips is None else load_groups(plan.model, plan.clips, data_root, tell)
     if plan.tables is not None:
         _add(outcome, "tables", *study_of_tables(plan, plan.tables, tell))
     if loaded is not None:

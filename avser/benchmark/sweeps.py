@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def run_sweeps(
         levels = [{"level": CLEAN, **_figures(clean, table, draws)}]
         for level in kind.levels:
             tell(f"{kind.title}, {level} {kind.unit}".strip())
-            said = together(groups, lambda group, at=(name, level): answers(group, *at, plan.seed))
+            said = together(groups, partial(answers, name=name, level=level, seed=plan.seed))
             levels.append({"level": level, **_figures(said, table, draws)})
             changed = {system: said[system] for system in said if system in (AFFECTS[name], "fused")}
             rows[LOGITS] += _rows(name, level, changed, table)
@@ -105,7 +106,8 @@ def _offsets(plan: Plan, groups: Sequence[Group], table: LogitTable) -> tuple[li
         whose = np.concatenate([start + part[2] for start, part in zip(starts[:-1], parts, strict=True)])
         said[parts[0][0]] = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
     both = np.all([np.isfinite(logs).all(1) for answer in said.values() for logs in answer.values()], axis=0)
-    levels, rows = [], [["offset", "system", "window", "clip", "subject", "label", *table.classes]]
+    levels: list[dict] = []
+    rows: list[list] = [["offset", "system", "window", "clip", "subject", "label", *table.classes]]
     if not both.any():
         return levels, rows
     windows = table.rows(whose[both])

@@ -123,12 +123,12 @@ class Judge:
             for start, end in grid
         ]
         logs = np.full((len(prepared), len(self.labels)), np.nan)
-        audible = [number for number, sound in enumerate(prepared) if sound is not None]
-        audible.sort(key=lambda number: len(prepared[number]))
+        audible = [(number, sound) for number, sound in enumerate(prepared) if sound is not None]
+        audible.sort(key=lambda numbered: len(numbered[1]))
         for first in range(0, len(audible), WINDOWS):
-            chosen = audible[first : first + WINDOWS]
-            said = hear(self.branches["audio"], [(number, prepared[number]) for number in chosen])
-            logs[chosen] = self.decider.calibrated("audio", np.stack([said[number] for number in chosen]))
+            said = hear(self.branches["audio"], audible[first : first + WINDOWS])
+            rows = [row for row in said.values() if row is not None]
+            logs[list(said)] = self.decider.calibrated("audio", np.stack(rows))
         return np.split(logs, np.cumsum([len(grid) for grid in grids])[:-1])
 
     def voice(self, takes: Sequence[Take], sounds: Sequence[np.ndarray]) -> np.ndarray:
@@ -139,12 +139,12 @@ class Judge:
     def look(self, crops: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The face branch's logits of each frame of each take, (M, C') each."""
         branch, together = self.branches["face"], np.concatenate(crops)
-        logits = [
+        parts = [
             branch.run(inputs.pictures_of(together[first : first + FACES]))
             for first in range(0, len(together), FACES)
         ]
         classes = len(branch.labels)
-        logits = np.concatenate(logits) if logits else np.zeros((0, classes))
+        logits = np.concatenate(parts) if parts else np.zeros((0, classes))
         return np.split(logits, np.cumsum([len(part) for part in crops])[:-1])
 
     def face(self, frames: Sequence[np.ndarray]) -> np.ndarray:

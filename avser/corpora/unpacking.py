@@ -228,7 +228,7 @@ def _unpack(entry: Entry) -> str | None:
         ):
             shutil.copyfileobj(packed, file, BLOCK)  # no more than the size it is said to have, and with its CRC
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        what = f"{entry.target.name} in {show(entry.archive.filename)} is damaged ({show(error)})"
+        what = f"{entry.target.name} in {show(entry.archive.filename or '')} is damaged ({show(str(error))})"
         return f"{what}: download the archive again from {ravdess.FACTS.page}"
     except OSError as error:
         return f"{show(entry.target)} cannot be written ({error.strerror or error}): choose another -o"

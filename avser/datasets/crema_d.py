@@ -44,7 +44,7 @@ def scan(root: Path) -> list[Clip]:
     paths = [path for path in find(root, MEDIA_SUFFIXES) if NAME.fullmatch(path.stem)]
     genders = _genders(root) if paths else {}
     paths.sort(key=lambda path: path.suffix.lower() == ".mp3")  # they lost what the other files still have
-    clips = [_clip(path, genders) for path in paths]
+    clips = [_clip(path, name, genders) for path in paths if (name := NAME.fullmatch(path.stem))]
     clips = distinct(clips, lambda clip: (clip.info["modality"], clip.info["take"]))
     return sorted(clips, key=lambda clip: clip.path)
 
@@ -61,8 +61,8 @@ def _genders(root: Path) -> dict[str, str]:
         raise DataError(f"{table} is damaged: fetch it again, or remove it to do without genders") from error
 
 
-def _clip(path: Path, genders: dict[str, str]) -> Clip:
-    actor, sentence, emotion, intensity = NAME.fullmatch(path.stem).groups()
+def _clip(path: Path, name: re.Match[str], genders: dict[str, str]) -> Clip:
+    actor, sentence, emotion, intensity = name.groups()
     info = {
         "modality": "audio" if path.suffix.lower() in AUDIO_SUFFIXES else "av",
         "take": f"{path.stem}X" if intensity == "X" else path.stem,

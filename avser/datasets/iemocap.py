@@ -45,7 +45,8 @@ def scan(root: Path) -> list[Clip]:
         if path.parent.name == "EmoEvaluation":  # its sub-folders hold what each annotator said
             labels |= _read(path)
     dialogs = {utterance.rpartition("_")[0] for utterance in labels}
-    return distinct((_clip(path, labels, dialogs) for path in paths), lambda clip: clip.path.stem)
+    clips = (_clip(path, name, labels, dialogs) for path in paths if (name := NAME.fullmatch(path.stem)))
+    return distinct(clips, lambda clip: clip.path.stem)
 
 
 def _read(path: Path) -> dict[str, str | None]:
@@ -59,8 +60,8 @@ def _read(path: Path) -> dict[str, str | None]:
     return labels
 
 
-def _clip(path: Path, labels: dict[str, str | None], dialogs: set[str]) -> Clip:
-    facts = NAME.fullmatch(path.stem).groupdict()
+def _clip(path: Path, name: re.Match[str], labels: dict[str, str | None], dialogs: set[str]) -> Clip:
+    facts = name.groupdict()
     session, dialog, who = facts["session"], facts["dialog"], facts["who"]
     if dialog not in dialogs:
         raise DataError(
