@@ -16,6 +16,7 @@ from avser.benchmark import evaluation
 from avser.logits import read_logits
 from avser.metrics import log_softmax
 from avser.recognizer import Recognizer, load_model
+from avser.training import data
 from avser.types import DataError, ModelError
 
 
@@ -74,6 +75,18 @@ def test_pictures_go_through_the_face_branch(fused, pictures):
     index = [i for i, name in enumerate(done.table.clips) if name == clip.name]
     assert any(np.allclose(done.table.logits[i], logits.log_softmax(0), atol=1e-4) for i in index)
     assert done.modality == "face"
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_activations_are_what_the_classifier_goes_by(fused, pictures, monkeypatch, mirror):
+    branch, clips = fused.checkpoint.branches["face"], datasets.scan("folder", pictures)
+    monkeypatch.setattr(branch.network, "mirror", mirror)
+    features, labels = evaluation.activations(branch, clips)
+    assert labels == [clip.label for clip in clips]
+    with torch.inference_mode():
+        logits = branch.network.head(torch.from_numpy(features)).numpy()
+    examples, _ = data.load_examples(branch.config, clips)
+    np.testing.assert_allclose(logits, data.run_network(branch.network, branch.config, examples), atol=1e-4)
 
 
 def test_pictures_are_calibrated_as_videos_are(fused, pictures, monkeypatch):

@@ -89,10 +89,10 @@ def activations(branch: Branch, clips: Sequence[Clip]) -> tuple[np.ndarray, list
         with torch.inference_mode():
             for index, given in data.batches(branch.config, examples):
                 network(*given)
-                rows = seen.pop()
+                rows = seen.pop()  # (B, D), or (2 B, D): those of the mirror images come after
                 if not features.size:
                     features = np.zeros((len(examples), rows.shape[1]), np.float32)
-                features[index] = rows
+                features[index] = rows.reshape(-1, *features[index].shape).mean(0)
                 seen.clear()
     finally:
         hook.remove()
