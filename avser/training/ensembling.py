@@ -52,7 +52,8 @@ def _rows(table: LogitTable) -> dict[tuple[Hashable, ...], int]:
         if column is None:
             continue
         key = (clip, subject, table.classes[column])
-        rows[(*key, seen[key])] = number
+        numbered = (*key, seen[key])
+        rows[numbered] = number
         seen[key] += 1
     return rows
 
