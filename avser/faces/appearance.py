@@ -145,7 +145,7 @@ class Gallery:
 def _stacked(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Textures (N, T), colours (N, 3, bins), and which regions are seen (N, 3)."""
     colours = np.stack([look.colours for look in looks]).astype(np.float32)
-    return np.stack([look.texture for look in looks]).astype(np.float32), colours, colours.any(-1)
+    return np.stack([look.texture for look in looks]).astype(np.float32), colours, np.any(colours, -1)
 
 
 def _texture(crop: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def fit_fusion(name: str, examples: Examples) -> FusionRule:
     }
     if name not in FITTERS:
         return FUSION_RULES[name](examples.labels, calibrations)
-    whole = examples.rows(examples.present.all(1))
+    whole = examples.rows(np.all(examples.present, 1))
     if not len(whole.targets):
         raise DataError(f"no clip that fusion {name!r} is fitted on has every branch: choose mean")
     fit = Fit(whole, calibrations, whole.stack(calibrations), torch.from_numpy(whole.targets))

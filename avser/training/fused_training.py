@@ -159,12 +159,12 @@ class _Fold:
         clips: Sequence[Clip],
     ) -> int:
         """Move the branches' networks; which epoch they were taken from."""
-        rows = np.flatnonzero(examples.present.all(1))
-        part = fused_clips.load_part(self.configs, [clips[row] for row in rows])
+        both = np.flatnonzero(examples.present.all(1)).tolist()
+        part = fused_clips.load_part(self.configs, [clips[row] for row in both])
         validated, tested = (fused_clips.load_part(self.configs, held) for held in (self.fold.val, self.fold.test))
         known = set(fused_clips.without_copies(part, [validated, tested]))
-        rows = np.array([row for row in rows if clips[row].name in known], int)
-        if not len(rows):
+        rows = [row for row in both if clips[row].name in known]
+        if not rows:
             raise DataError(f"{self.title}: no training clip has both sound and face; drop joint")
         inputs = {name: [part.inputs[name][clips[row].name] for row in rows] for name in BRANCHES}
 
@@ -178,7 +178,7 @@ class _Fold:
             rule,
             {name: branch.network for name, branch in branches.items()},
             self.configs,
-            joint.Material(inputs, examples.rows(rows)),
+            joint.Material(inputs, examples.rows(np.array(rows))),
             validate,
             self.folder,
             f"{self.title}, joint",

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -156,7 +156,8 @@ def _mean(values: Iterable[Value | None], lengths: Sequence[float]) -> Value | N
     kept = [(value, length) for value, length in zip(values, lengths, strict=True) if value is not None]
     if not kept:
         return None
-    return np.average([value for value, _ in kept], axis=0, weights=[length for _, length in kept])
+    mean: Any = np.average([value for value, _ in kept], axis=0, weights=[length for _, length in kept])
+    return mean
 
 
 def _mean_weights(
