@@ -82,7 +82,7 @@ def test_frames_are_those_in_which_the_emotion_is_likeliest(fused):
 def test_the_crops_are_those_of_prediction(fused):
     branch = fused.checkpoint.branches["face"]
     shown = explain.Explanation(SAMPLE, "happy", fused.labels, {})
-    frames = explain._telling_frames(fused, branch, shown)
+    frames = explain._telling_frames(fused, branch, branch.network, shown)
     from avser.branches import look
     from avser.media import probe
     from avser.options import Options
