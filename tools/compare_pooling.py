@@ -125,7 +125,7 @@ def main() -> None:
     accuracy = learn(network, known, judges, neutral, args.seed)
     print(f"attention: accuracy {accuracy:.3f} on made-up clips of validation pictures")
     only = {key: value.split(",") for key, _, value in (text.partition("=") for text in args.only)}
-    meta = {key: model.meta[key] for key in ("name", "version", "licence")}
+    meta = {key: model.meta[key] for key in ("name", "version", "licence", "corpora", "held_out")}
     for way in WAYS:
         path = args.output / f"{way}.safetensors"
         face = pooled(branch, way, network if way == "attention" else branch.network)
