@@ -370,8 +370,8 @@ def in_group(number: int) -> list[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            command = (folder / "cmdline").read_text(errors="replace")
-            if int(group) == number and state != "Z" and "resource_tracker" not in command:
+            command = (folder / "cmdline").read_text(errors="replace")  # empty of one that is ending
+            if int(group) == number and state != "Z" and command and "resource_tracker" not in command:
                 found.append(command)
     return found
 
