@@ -424,8 +424,10 @@ def test_nothing_is_lost_and_nothing_twice_when_workers_die(
             return super()._outcome(request)
 
     def remove_a_node():
-        out = tmp_path / "out" / "files"
-        while len(list(out.rglob("*.parquet"))) < 2:
+        out = tmp_path / "out"
+        while len(list((out / "files").rglob("*.parquet"))) < 2:
+            time.sleep(0.1)
+        while "s03.wav" not in files(out):  # a second loss would be one too many for that file
             time.sleep(0.1)
         cluster.remove_node(nodes.pop(), allow_graceful=False)
 
