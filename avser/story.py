@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -76,14 +77,17 @@ class Story:
         facts = {"speech": self._share(0.0, duration)}
         return self._decide(0.0, duration, windows, None, rows, self._missing(windows), **facts)
 
-    def people(self, predictions: Sequence[Prediction]) -> Iterator[Person]:
+    def people(self, predictions: Iterable[Prediction]) -> Iterator[Person]:
         """Everybody who was followed, with what the face said in all frames and the voice in their windows."""
         if self.faces is None:
             return
+        spoken: dict[int | None, list[tuple[float, float]]] = defaultdict(list)
+        for p in predictions:  # once for everybody: each is made anew
+            if "audio" in p.modalities:
+                spoken[p.person].append((p.start, p.end))
         for person, spans in self.faces.spans.items():
-            theirs = [(p.start, p.end) for p in predictions if p.person == person and "audio" in p.modalities]
             rows = np.flatnonzero(self.faces.sightings.people == person)
-            overall = self._decide(spans[0][0], spans[-1][1], theirs, person, rows)
+            overall = self._decide(spans[0][0], spans[-1][1], spoken[person], person, rows)
             yield Person(person, spans, len(rows), overall, self.faces.thumbnails.get(person))
 
     def _seen_between(self, start: float, end: float) -> dict[int, np.ndarray]:
