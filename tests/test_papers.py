@@ -15,7 +15,7 @@ from avser.config import Config, load_config, parse_config
 from avser.labels import LABEL_SETS
 from avser.logits import read_logits
 from avser.models import AudioBranch, build_model
-from avser.models.papers import PAPER_BACKBONES, AlexNet3d
+from avser.models.papers import PAPER_BACKBONES, AlexNet3d, ResponseNorm
 from avser.training.estimators import ESTIMATORS
 from avser.types import AvserError, ModelError
 
@@ -175,6 +175,16 @@ def test_alexnet_makes_one_step_of_32_frames():
         for steps in (63, 95, 319):
             network(torch.randn(1, 1, 64, steps))
     assert seen == [(1, 256, 1, steps) for steps in (1, 2, 9)]
+
+
+@pytest.mark.parametrize("channels", [1, 4, 96])
+def test_response_normalisation_is_that_of_torch(channels):
+    torch.manual_seed(0)
+    x = (200 * torch.randn(2, channels, 3, 5)).requires_grad_()
+    expected = torch.nn.LocalResponseNorm(5, k=2.0)(x)
+    torch.testing.assert_close(ResponseNorm(channels)(x), expected)
+    theirs, ours = (torch.autograd.grad(y.square().sum(), x)[0] for y in (expected, ResponseNorm(channels)(x)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
 def test_grey_pictures_are_read_once():

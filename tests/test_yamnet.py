@@ -79,10 +79,11 @@ def test_weights_and_multiplications_are_those_that_its_authors_give():
     network, counts = YamNet().eval(), []
 
     def count(layer: torch.nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
-        counts.append(made[0].numel() * layer.weight[0].numel())
+        weight = layer.conv.weight if isinstance(layer, ConvNorm) else layer.weight
+        counts.append(made[0].numel() * weight[0].numel())
 
     for layer in network.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+        if isinstance(layer, ConvNorm | torch.nn.Linear):
             layer.register_forward_hook(count)
     with torch.inference_mode():
         embeddings, scores = network(torch.zeros(2, 1, 96, 64))
@@ -93,12 +94,13 @@ def test_weights_and_multiplications_are_those_that_its_authors_give():
     assert sum(weight.numel() for weight in network.parameters()) / 1e6 == pytest.approx(3.75, abs=0.05)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("height", "width"), [(5, 6), (7, 8), (1, 2)])
-def test_padding_is_that_of_tensorflow(height, width, stride):
+@pytest.mark.parametrize(("height", "width"), [(5, 6), (7, 8), (6, 4), (1, 2)])
+def test_padding_is_that_of_tensorflow(height, width, stride, groups):
     """Its documentation: as many outputs as the stride leaves; what is missing goes around, the odd one behind."""
     torch.manual_seed(0)
-    layer = ConvNorm(1, 1, 3, stride).eval()
+    layer = ConvNorm(groups, groups, 3, stride, groups).eval()
     kernel, x = layer.conv.weight[0, 0].detach().numpy(), np.random.default_rng(0).random((height, width))
     rows, columns = -(-height // stride), -(-width // stride)
     top = max((rows - 1) * stride + 3 - height, 0) // 2
@@ -109,7 +111,7 @@ def test_padding_is_that_of_tensorflow(height, width, stride):
         if 0 <= y < height and 0 <= z < width:
             expected[row, column] += kernel[i, j] * x[y, z]
     with torch.inference_mode():
-        made = layer(torch.from_numpy(x).float()[None, None])[0, 0]
+        made = layer(torch.from_numpy(x).float().expand(1, groups, -1, -1))[0, 0]
     np.testing.assert_allclose(made, np.maximum(expected, 0) / math.sqrt(1 + 1e-4), atol=1e-6)
 
 

@@ -149,6 +149,32 @@ class Fser(nn.Module):
         return self.dense(self.body(x).flatten(1))  # (B, D)
 
 
+class ResponseNorm(nn.Module):
+    """Local response normalisation over five channels, with the constants of Krizhevsky et al. (2012).
+
+    Gives what `torch.nn.LocalResponseNorm(5, k=2)` gives, whose steps take three quarters of AlexNet's time on a
+    CPU: the sum over neighbouring channels is one matrix product here, and the power two square roots.
+
+    Args:
+        channels: how many; input and output are (B, channels, H, W), the output in single precision.
+    """
+
+    band: torch.Tensor
+    START, SHARE, NEIGHBOURS = 2.0, 1e-4, 2
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        band = torch.ones(channels, channels).triu(-self.NEIGHBOURS).tril(self.NEIGHBOURS)
+        self.register_buffer("band", band[:, :, None, None], persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # beside 2, the squares would vanish in bfloat16
+            x = x.float()
+            sums = nn.functional.conv2d(x * x, self.band)
+            scale = sums * (self.SHARE / (2 * self.NEIGHBOURS + 1)) + self.START
+            return x * (scale * scale.sqrt()).rsqrt()  # divided by scale to the power of 0.75
+
+
 class AlexNet3d(nn.Module):
     """AlexNet on 3-D log-mels (static, delta, delta-delta) of any length, without the last dense layer but one.
 
@@ -180,7 +206,7 @@ class AlexNet3d(nn.Module):
         one, two, three, four, five = widths
         self.layers = nn.ModuleList(
             [
-                *(nn.Conv2d(3, one, 11, 4, 2), nn.ReLU(), nn.LocalResponseNorm(5, k=2.0), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(3, one, 11, 4, 2), nn.ReLU(), ResponseNorm(one), nn.MaxPool2d(3, 2)),
                 *(nn.Conv2d(one, two, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
                 *(nn.Conv2d(two, three, 3, padding=1), nn.ReLU()),
                 *(nn.Conv2d(three, four, 3, padding=1), nn.ReLU()),

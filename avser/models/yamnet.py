@@ -75,11 +75,17 @@ class ConvNorm(nn.Module):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        pads: list[int] = []
-        for size in (x.shape[3], x.shape[2]):
-            missing = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            pads += [missing // 2, missing - missing // 2]
-        return self.conv(nn.functional.pad(x, pads))
+        sizes = x.shape[2:]
+        missing = [max((math.ceil(size / stride) - 1) * stride + kernel - size, 0) for size in sizes]
+        before, after = [total // 2 for total in missing], [total - total // 2 for total in missing]
+        if self.conv.groups > 1 and stride == 2 and missing == [1, 1]:
+            # every second value of the dense convolution: on a CPU, its gradient takes an eighth of the time
+            dense = nn.functional.conv2d(x, self.conv.weight, padding=kernel // 2, groups=self.conv.groups)
+            return dense[:, :, 1::2, 1::2].contiguous(memory_format=torch.channels_last)
+        if before == after:
+            weight, groups = self.conv.weight, self.conv.groups
+            return nn.functional.conv2d(x, weight, stride=stride, padding=tuple(before), groups=groups)
+        return self.conv(nn.functional.pad(x, [before[1], after[1], before[0], after[0]]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.norm(self.convolve(x)))
