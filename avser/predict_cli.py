@@ -13,7 +13,10 @@ Modality = Annotated[str | None, typer.Option(help="fused, audio or face; by def
 Model = Annotated[str, typer.Option(help="Name of a shipped model, or a model file.")]
 Runtime = Annotated[
     str,
-    typer.Option(help="What runs the networks: torch, onnx (ONNX Runtime), or auto: the faster of those ready."),
+    typer.Option(
+        help="What runs the networks: torch, onnx (ONNX Runtime), auto: the faster of those ready, "
+        "or FILE.onnx: a branch that was exported."
+    ),
 ]
 Window = Annotated[float, typer.Option(help="Length of a window, s.")]
 Hop = Annotated[float, typer.Option(help="From one window to the next, s.")]

@@ -25,8 +25,8 @@ def load_model(name: str | Path = "av-base", runtime: str = "auto") -> Recognize
     """A recognizer with the weights of a shipped model (by name) or of a model file (by path).
 
     Args:
-        runtime: what runs its networks: torch, onnx (ONNX Runtime), or auto, the faster of those that are ready
-            (see `avser.runtime`).
+        runtime: what runs its networks: torch, onnx (ONNX Runtime), auto, the faster of those that are ready, or
+            the path of a branch's graph, `FILE.onnx` (see `avser.runtime`).
 
     Raises:
         ModelError: there is no such model, its file is damaged or foreign, or does not go into ONNX.

@@ -4,7 +4,8 @@ A graph lies beside the model's file as `NAME.BRANCH.onnx`, or in the cache unde
 counts only if it was made from that very file. On one core ONNX Runtime takes about two thirds of torch's time for
 a voice, half of it for a few faces, and loading torch takes as long as all else on a short clip. But an export
 takes as long as minutes of video do: so `auto` takes ONNX Runtime where it is installed and the graph is there,
-and `onnx` makes the graph where it is not.
+and `onnx` makes the graph where it is not. A graph of a branch that `avser export` wrote, in 8-bit integers maybe,
+is an engine as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from avser.caching import cache_folder, file_digest
 from avser.checkpoint import Branch, Checkpoint, Runner
 from avser.onnx import KEY, need
-from avser.types import ConfigError, MissingExtraError
+from avser.types import ConfigError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -42,24 +43,32 @@ def ready(model: Checkpoint, runtime: str = "auto") -> Checkpoint:
     """A model whose branches run by an engine.
 
     Args:
-        runtime: name in `RUNTIMES`.
+        runtime: name in `RUNTIMES`, or the path of an exported graph of a branch, `FILE.onnx`; other branches
+            then run as by `auto`.
 
     Raises:
         ConfigError: the runtime is unknown.
         MissingExtraError: a package that the runtime needs is not installed.
-        ModelError: the network does not go into ONNX, or the model was not loaded from a file.
+        ModelError: the network does not go into ONNX, or the model was not loaded from a file; the graph is none,
+            or of another model, or not of one of its branches.
     """
+    runners = {}
+    if runtime.endswith(".onnx"):
+        part, session = _exported(model, Path(runtime))
+        runners[part] = _on_session(model.branches[part], session)
+        runtime = "auto"
     branches = {
-        name: dataclasses.replace(branch, runner=branch_runner(branch, runtime))
+        name: dataclasses.replace(branch, runner=runners.get(name) or branch_runner(branch, runtime))
         for name, branch in model.branches.items()
     }
     return dataclasses.replace(model, branches=branches)
 
 
 def branch_runner(branch: Branch, runtime: str = "auto") -> Runner:
-    """What runs one branch; arguments and errors as for `ready`."""
+    """What runs one branch by an engine in `RUNTIMES`; errors as for `ready`."""
     if runtime not in RUNTIMES:
-        raise ConfigError(f"unknown runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
+        choices = ", ".join(RUNTIMES)
+        raise ConfigError(f"unknown runtime {runtime!r}: choose from {choices}, or give a graph, FILE.onnx")
     return RUNTIMES[runtime](branch)
 
 
@@ -159,13 +168,39 @@ def _threads() -> int:
     return cores()
 
 
+def _exported(model: Checkpoint, path: Path) -> tuple[str, onnxruntime.InferenceSession]:
+    """The branch of a model that `avser export` made a graph of, and the graph.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+        ModelError: the file is no such graph, or one of another model.
+    """
+    _library()
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such graph; make it by 'avser export'")
+    session = _open(path)
+    if session is None or (said := _said(session)) is None:
+        raise ModelError(f"{path}: is no graph of avser, or is damaged; make it by 'avser export'")
+    if (part := said.get("part")) not in model.branches:
+        raise ModelError(f"{path}: holds the part {part!r} of a model; export one of {', '.join(model.branches)}")
+    if said.get("digest") != file_digest(model.branches[part].file).hexdigest():
+        raise ModelError(f"{path}: was not made from {model.path.name}, or from another version; export it again")
+    return part, session
+
+
 def _is_of(session: onnxruntime.InferenceSession, branch: Branch, digest: str) -> bool:
     """Whether a graph was made of a branch, in full precision, and of the file with this digest."""
+    said = _said(session) or {}
+    return (said.get("digest"), said.get("part")) == (digest, branch.config.branch) and "int8" not in said
+
+
+def _said(session: onnxruntime.InferenceSession) -> dict | None:
+    """What the metadata says of a graph; None where it is not one of avser's."""
     try:
         said = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-        return said["digest"] == digest and said["part"] == branch.config.branch and "int8" not in said
-    except (KeyError, ValueError, TypeError):
-        return False
+    except (KeyError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _library() -> ModuleType:

@@ -160,6 +160,40 @@ def test_a_graph_of_something_else_does_not_count(own):
     assert not by_torch(own)
 
 
+def test_an_exported_graph_runs_its_branch(small_models, monkeypatch, tmp_path):
+    monkeypatch.setenv("AVSER_CACHE", str(tmp_path / "cache"))  # so that no other branch has a graph
+    model = checkpoint.load(small_models.fused)
+    export.export(model, "face", tmp_path / "face.onnx")
+    ready = runtime.ready(model, str(tmp_path / "face.onnx")).branches
+    assert ready["audio"].runner == model.branches["audio"].run_by_torch
+    assert ready["face"].runner != model.branches["face"].run_by_torch
+    faces = given(ready["face"], 3)
+    np.testing.assert_allclose(
+        softmax(ready["face"].run(*faces)), softmax(model.branches["face"].run(*faces)), atol=CLOSE
+    )
+
+
+def test_a_graph_that_does_not_fit_is_one_clear_error(small_models, tmp_path):
+    model = checkpoint.load(small_models.fused)
+    path = tmp_path / "graph.onnx"
+
+    def refused(complaint: str) -> None:
+        with pytest.raises(ModelError, match=complaint):
+            runtime.ready(model, str(path))
+
+    refused("graph.onnx: there is no such graph; make it by 'avser export'")
+    path.write_bytes(b"no graph")
+    refused("is no graph of avser, or is damaged")
+    export.export(model, "fusion", path)
+    refused("holds the part 'fusion' of a model; export one of audio, face")
+    export.export(checkpoint.load(small_models.face), "face", path)
+    refused("was not made from .*, or from another version; export it again")
+    graph = onnx.load(str(path))
+    graph.ClearField("metadata_props")
+    path.write_bytes(graph.SerializeToString())
+    refused("is no graph of avser, or is damaged")
+
+
 def test_where_onnxruntime_does_not_load_auto_is_torch(own, monkeypatch, tmp_path):
     runtime.branch_runner(own, "onnx")
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('DLL load failed')")
