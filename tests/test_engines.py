@@ -94,7 +94,9 @@ def test_an_unknown_runtime_is_one_line(avser_command):
     for command in (("predict", SAMPLE), ("live", "--file", SAMPLE)):
         done = avser_command(*command, "--runtime", "tensorrt")
         assert done.code == 2
-        assert done.complaint == "avser: unknown runtime 'tensorrt': choose from torch, onnx, auto"
+        assert done.complaint == (
+            "avser: unknown runtime 'tensorrt': choose from torch, onnx, auto, or give a graph, FILE.onnx"
+        )
 
 
 def test_several_workers_take_the_engine_that_is_asked_for(avser_command, tmp_path):

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -140,6 +141,8 @@ class Process:
         self.process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel, on a disk that is gone
             self.process.wait(self.stall)
+            if sys.is_finalizing():  # Python is ending, and its other threads stand still: none is to wait for
+                return
             for thread in self._threads:
                 thread.join()
             self._output.close()
