@@ -173,6 +173,27 @@ def test_nothing_is_printed_and_nothing_is_loaded_in_vain(from_files):
     assert said == []
 
 
+SET_BACK = """
+import contextlib, signal
+import numpy as np
+from avser.faces import SHORT_RANGE, tasks
+tasks.detector(SHORT_RANGE, 0.5)
+for number in signal.valid_signals():  # as Lightning does after a training
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        signal.signal(number, signal.getsignal(number))
+for _ in range(4):
+    detector = tasks.detector(SHORT_RANGE, 0.5)
+    for _ in range(60):
+        detector.find(np.zeros((720, 1280, 3), np.uint8))
+    detector.close()
+"""
+
+
+def test_handlers_of_signals_that_are_set_back_do_not_end_the_process(from_files):
+    done = subprocess.run([sys.executable, "-c", SET_BACK], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_no_report_of_use_leaves_the_machine(from_files, monkeypatch):
     """mediapipe's report goes to the proxy that avser names, here a listener; older versions make none."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:2")

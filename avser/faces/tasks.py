@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ class _Task:
 
     def __init__(self, name: str, path: Path, **settings) -> None:
         opencv()
+        _ignore_profiling()
         with quiet():
             try:
                 with later(UNUSED):
@@ -180,6 +182,17 @@ def _moved(face: Sighting, x: float, y: float, part: tuple[int, ...], view: tupl
     box = (x + x1 * across, y + y1 * down, x + x2 * across, y + y2 * down)
     right, left = ((x + ex * across, y + ey * down) for ex, ey in face.eyes)
     return Sighting(face.score, box, (right, left))
+
+
+def _ignore_profiling() -> None:
+    """Ignore SIGPROF, so that Python knows of it.
+
+    mediapipe's threads send it to themselves, and its C++ part has the process ignore it, unknown to Python: who
+    then sets back all handlers that Python knows of, as Lightning does after a training, would end the process.
+    """
+    with contextlib.suppress(AttributeError, ValueError):  # not on every system, and in the main thread only
+        if signal.getsignal(signal.SIGPROF) == signal.SIG_DFL:
+            signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def _end(task) -> None:
