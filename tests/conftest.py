@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,9 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")  # how long an example takes says how busy the machine is
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in a shell's background, whose programs would, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE = Path(__file__).parent / "data" / "sample.mp4"
 """A clip of 5.7 s with a face and a voice that may be shared."""

@@ -375,14 +375,17 @@ def test_an_interrupted_run_is_completed(ray_nodes, job, monkeypatch, tmp_path, 
 
     def interrupted(*arguments):
         with running.contextlib.closing(whole(*arguments)) as rows:
-            yield next(rows)
+            for row in rows:
+                yield row
+                if row["status"] == "done":  # a file that failed is tried again, one that is done is kept
+                    break
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(running, "_rows", interrupted)
         summary = running.run(job())
     assert summary.interrupted
-    assert summary.done + summary.failed == 1
+    assert (summary.done, summary.failed) in ((1, 0), (1, 1))
     assert "interrupted" in capsys.readouterr().err
     assert not (tmp_path / "out" / ".plan").exists()
     summary = running.run(job(resume=True), quiet=True)
