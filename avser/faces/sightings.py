@@ -19,6 +19,12 @@ SAME = 0.3
 """Boxes that overlap by more are of one face; it is also where the detectors themselves merge."""
 
 
+INPUT_SIDES = {SHORT_RANGE: 128, FULL_RANGE: 192}
+"""Sides of the detectors' inputs, px."""
+FINE = 8
+"""Steps of a box in a pixel of that input: as exact as mediapipe's Tasks API tells it at little cost."""
+
+
 class Sighting(NamedTuple):
     """A face as a detector reports it; places are shares of the picture's width and height.
 
@@ -31,6 +37,37 @@ class Sighting(NamedTuple):
     score: float
     box: tuple[float, float, float, float]
     eyes: tuple[tuple[float, float], tuple[float, float]]
+
+
+class Square:
+    """The square with a picture in its middle, between strips, that a detector sees.
+
+    Boxes are rounded to steps of it, so that they are the same whichever way a network is run.
+
+    Args:
+        view: the picture, (H, W, 3). network: `SHORT_RANGE` or `FULL_RANGE`.
+    """
+
+    def __init__(self, view: np.ndarray, network: int) -> None:
+        height, width = view.shape[:2]
+        self._across, self._down = max(height, width) / width, max(height, width) / height
+        self.steps = INPUT_SIDES[network] * FINE
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the square in the picture, both in shares of their sides."""
+        return (x - 0.5) * self._across + 0.5, (y - 0.5) * self._down + 0.5
+
+    def box(self, x: int, y: int, width: int, height: int) -> tuple[float, float, float, float]:
+        """A box in the picture (xyxy, shares) by its corner and sides, cut off to whole steps of the square."""
+        x1, y1 = x + 0.5, y + 0.5  # right on average
+        x2, y2 = x1 + width + 0.5, y1 + height + 0.5
+        return (*self.place(x1 / self.steps, y1 / self.steps), *self.place(x2 / self.steps, y2 / self.steps))
+
+    def rounded(self, x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """A box in the picture (xyxy, shares) by its exact corner and sides there."""
+        corner = ((x - 0.5) / self._across + 0.5, (y - 0.5) / self._down + 0.5)
+        steps = (int(share * self.steps) for share in (*corner, width / self._across, height / self._down))
+        return self.box(*steps)
 
 
 def overlap(a: Iterable[float], b: Iterable[float]) -> float:

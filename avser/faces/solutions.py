@@ -9,7 +9,7 @@ import numpy as np
 
 from avser.faces import sightings
 from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
-from avser.faces.sightings import Sighting
+from avser.faces.sightings import Sighting, Square
 
 
 class Detector:
@@ -17,15 +17,17 @@ class Detector:
 
     def __init__(self, network: int, min_score: float) -> None:
         settings = {"model_selection": network, "min_detection_confidence": min_score}
+        self._number = network
         self._network = _network_of("face_detection", "FaceDetection", **settings)
 
     def find(self, view: np.ndarray) -> list[Sighting]:
         """Faces in a picture (H, W, 3) uint8 RGB, contiguous."""
+        square = Square(view, self._number)
         found = []
         for detection in self._network.process(view).detections or ():
             place = detection.location_data
             box, (right, left) = place.relative_bounding_box, place.relative_keypoints[:2]
-            corners = (box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height)
+            corners = square.rounded(box.xmin, box.ymin, box.width, box.height)
             found.append(Sighting(float(detection.score[0]), corners, ((right.x, right.y), (left.x, left.y))))
         return found
 

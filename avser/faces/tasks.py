@@ -1,8 +1,8 @@
 """The face networks run from files, by mediapipe's Tasks API: the way of versions that carry none (1.2 and newer).
 
-The detectors are the same networks as in older versions and give the same eyes and scores; their boxes come in
-whole pixels, and a box that begins left of the picture or above it is pushed inside. Landmarks come from a newer
-mesh (478 points, of which the first 468 mean the same).
+The detectors are the same networks as in older versions, see the same pixels and give the same eyes, scores and
+boxes; only a box that begins left of the square they see, or above it, is off by about 3 % of its side. Landmarks
+come from a newer mesh (478 points, of which the first 468 mean the same).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from avser.errors import ModelError
 from avser.faces import sightings
 from avser.faces.model_files import FULL_RANGE_FILE, MESH_FILE, SHORT_RANGE_FILE, find, needed
 from avser.faces.seeing import UNUSED, cannot_load, later, opencv, quiet
-from avser.faces.sightings import FULL_RANGE, Sighting, is_apart, parts
+from avser.faces.sightings import FINE, FULL_RANGE, INPUT_SIDES, SHORT_RANGE, Sighting, Square, is_apart, parts
 
-CUT = 0.5
-"""What is added to a coordinate that was cut off to whole pixels, px: it is then right on average."""
 PARTS, PART = 3, 0.5
 """Parts in a row and in a column, and the side of one as a share of the picture's, where no network sees far."""
+LOWER = 0.08
+"""How far the middle of a box lies below that of the six points of the face, in sides of the box."""
 SURE = 0.65
 """Lowest confidence of a face in a part: what is no face reaches 0.63 there."""
 NOWHERE = "http://127.0.0.1:0"
@@ -82,25 +82,19 @@ class _Task:
 
 
 class Detector:
-    """BlazeFace, from the file of one of its two networks."""
+    """BlazeFace, from the file of one of its two networks (`SHORT_RANGE`, `FULL_RANGE`)."""
 
-    def __init__(self, path: Path, min_score: float) -> None:
+    def __init__(self, network: int, path: Path, min_score: float) -> None:
+        self._number = network
         self._task = _Task("FaceDetector", path, min_detection_confidence=min_score)
 
     def find(self, view: np.ndarray) -> list[Sighting]:
         """Faces in a picture (H, W, 3) uint8 RGB, contiguous."""
-        height, width = view.shape[:2]
-        above, before = max(width - height, 0) // 2, max(height - width, 0) // 2
-        square = _squared(view, above, before)
-        rows, columns = square.shape[:2]
+        square = Square(view, self._number)
         found = []
-        for detection in self._task.look(square).detections:
-            box = detection.bounding_box
-            x, y = box.origin_x - before + CUT, box.origin_y - above + CUT
-            corners = (x / width, y / height, (x + box.width + CUT) / width, (y + box.height + CUT) / height)
-            right, left = (
-                ((p.x * columns - before) / width, (p.y * rows - above) / height) for p in detection.keypoints[:2]
-            )
+        for detection in self._task.look(_as_the_network_sees(view, INPUT_SIDES[self._number])).detections:
+            corners = square.box(*_unpushed(detection, square.steps))
+            right, left = (square.place(point.x, point.y) for point in detection.keypoints[:2])
             found.append(Sighting(float(detection.categories[0].score), corners, (right, left)))
         return found
 
@@ -160,19 +154,45 @@ def detector(network: int, min_score: float) -> Detector | PartsDetector:
         ModelError: the short-range file is missing, or a file is not what mediapipe reads.
     """
     if network == FULL_RANGE and (path := find(FULL_RANGE_FILE)) is not None:
-        return Detector(path, min_score)
-    near = Detector(needed(SHORT_RANGE_FILE), min_score)
+        return Detector(FULL_RANGE, path, min_score)
+    near = Detector(SHORT_RANGE, needed(SHORT_RANGE_FILE), min_score)
     return PartsDetector(near) if network == FULL_RANGE else near
 
 
-def _squared(view: np.ndarray, above: int, before: int) -> np.ndarray:
-    """A picture with black strips above and below it, or on both sides, as the network sees it anyway.
+def _as_the_network_sees(view: np.ndarray, side: int) -> np.ndarray:
+    """A picture as the network's input, between black strips, each pixel of it `FINE` pixels wide and high.
 
-    Boxes are pushed inside of the picture that is given: so fewer are.
+    Sampled as mediapipe 0.10.21 does it, whatever the version of OpenCV. Boxes come in whole pixels: so these are
+    small ones, and what mediapipe samples here in turn are the same pixels again.
+
+    Returns:
+        (side * FINE, side * FINE, 3) uint8.
     """
-    if not above and not before:
-        return view
-    return opencv().copyMakeBorder(view, above, above, before, before, opencv().BORDER_CONSTANT)
+    cv2 = opencv()
+    height, width = view.shape[:2]
+    longer = max(height, width)
+    steps = np.arange(side) * (longer / side)
+    places = np.meshgrid(*(np.float32(steps - (longer - length) / 2) for length in (width, height)))
+    fixed = cv2.convertMaps(*places, cv2.CV_16SC2)  # in thirty-seconds of a pixel
+    small = cv2.remap(view, *fixed, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.resize(small, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_NEAREST)
+
+
+def _unpushed(detection: Any, steps: int) -> tuple[int, int, int, int]:
+    """Corner and sides of a face's box; one that was pushed inside is put back as its points say.
+
+    BlazeFace's boxes are square, and their middle is that of the six points, but for 3 % of a side.
+    """
+    box = detection.bounding_box
+    x, y, side = box.origin_x, box.origin_y, max(box.width, box.height)
+    if x > 0 and y > 0:
+        return x, y, box.width, box.height
+    across, down = (np.mean([getattr(point, axis) for point in detection.keypoints]) * steps for axis in "xy")
+    if x <= 0:
+        x = min(int(across - side / 2), 0)
+    if y <= 0:
+        y = min(int(down + LOWER * side - side / 2), 0)
+    return x, y, side, side
 
 
 def _moved(face: Sighting, x: float, y: float, part: tuple[int, ...], view: tuple[int, ...]) -> Sighting:
