@@ -39,7 +39,7 @@ LONG = 600.0
 """Length of the long video unless another is given, s."""
 COLD = 3.0
 """Length of the clip for starts from cold, s."""
-COPIES = 16
+COPIES = 32
 """Files that workers share."""
 SLOW_RUNS = 3
 """Most runs of what is slow or needs no spread: the stages, the workers, an analysis frame by frame."""
@@ -91,7 +91,19 @@ def find_clips(folder: Path, scratch: Path, long: float | None) -> dict[str, Pat
     if 720 not in by_height:
         sys.exit(f"{folder} holds no clip of 720p with sound")
     clips = {"720p": by_height[720], "1080p": by_height.get(1080) or _enlarged(by_height[720], scratch)}
-    return clips | ({"720p, long": looped(by_height[720], long, scratch)} if long else {})
+    if long:
+        clips["720p, long"] = looped(_to_and_fro(by_height[720], scratch), long, scratch)
+        clips["720p, long, a cut at every loop"] = looped(by_height[720], long, scratch)
+    return clips
+
+
+def _to_and_fro(path: Path, scratch: Path) -> Path:
+    """A clip and then itself backwards: it loops without a cut."""
+    target = scratch / f"{path.stem}-to-and-fro.mp4"
+    turn = "[0:v:0]split[v][w];[w]reverse[x];[0:a:0]asplit[a][b];[b]areverse[c];[v][a][x][c]concat=n=2:v=1:a=1"
+    command = [media.ffmpeg_binary(), "-v", "error", "-nostdin", "-y", "-i", url(path), "-filter_complex", turn]
+    subprocess.run([*command, url(target)], check=True)
+    return target
 
 
 def _enlarged(path: Path, scratch: Path) -> Path:
@@ -183,16 +195,34 @@ def cold(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
 
 
 def workers(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]:
-    """Files a minute that one and two processes do, start-up included, and how many times those of one two do."""
+    """Files a minute that one and two processes do, start-up included, and how many times those of one two do.
+
+    One is measured as it runs, its ffmpeg and its networks on both cores, and, where the system can do that, held
+    on a single core, as it would be among as many workers as there are cores.
+    """
     copies = [scratch / f"copy{number}{path.suffix}" for number in range(COPIES)]
     for copy in copies:
         shutil.copyfile(path, copy)
     command = [sys.executable, "-c", "from avser.cli import main; main()", "predict", *map(str, copies), "-q"]
-    commands = [[*command, "--workers", str(count)] for count in (1, 2)]
-    taken = [[timed(lambda c=c: subprocess.run(c, check=True))["wall"] for c in commands] for _ in range(runs)]
-    one, two = ([60 * COPIES / wall for wall in walls] for walls in zip(*taken, strict=True))
-    gains = [b / a for a, b in zip(one, two, strict=True)]
-    return {"one": _spread(one), "two": _spread(two), "gain": _spread(gains)}
+
+    def rate(count: int, held: int) -> float:
+        """Files a minute of so many workers, all held on so many cores."""
+        free = os.sched_getaffinity(0) if hold else set()
+        if hold:
+            os.sched_setaffinity(0, sorted(free)[:held])  # processes that are started inherit it
+        try:
+            wall = timed(lambda: subprocess.run([*command, "--workers", str(count)], check=True))["wall"]
+        finally:
+            if hold:
+                os.sched_setaffinity(0, free)
+        return 60 * COPIES / wall
+
+    hold = hasattr(os, "sched_setaffinity")
+    ways = {"one": (1, 2), "two": (2, 2)} | ({"one on one core": (1, 1)} if hold else {})
+    taken = [{name: rate(*way) for name, way in ways.items()} for _ in range(runs)]
+    found = {name: _spread([rates[name] for rates in taken]) for name in ways}
+    gains = {f"two / {n}": _spread([rates["two"] / rates[n] for rates in taken]) for n in ways if n != "two"}
+    return found | gains
 
 
 def show(name: str, found: dict) -> None:
@@ -257,7 +287,7 @@ def main() -> None:
             figures["workers"] = workers(clips["720p"], min(args.runs, SLOW_RUNS), scratch)
             print(f"\n{COPIES} clips, start-up included; files a minute, median (least – most)")
             for name, rate in figures["workers"].items():
-                print(f"  {name:8}{rate['median']:7.2f} ({rate['least']:.2f} – {rate['most']:.2f})")
+                print(f"  {name:22}{rate['median']:7.2f} ({rate['least']:.2f} – {rate['most']:.2f})")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 
