@@ -279,12 +279,15 @@ def info(
 
 @app.command()
 def sample(
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("sample.mp4"),
+    name: Annotated[str, typer.Argument(help="'sample': one person; 'conversation': two.")] = "sample",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; NAME.mp4 unless it is given.")
+    ] = None,
 ) -> None:
-    """Write the sample clip that comes with avser, to try it on."""
+    """Write a sample clip that comes with avser, to try it on."""
     from avser.sample import copy_sample
 
-    typer.echo(f"written: {copy_sample(output)}")
+    typer.echo(f"written: {copy_sample(output or Path(f'{name}.mp4'), name)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The clip that comes with avser, to try it on: a public-domain portrait that moves, with a synthetic voice."""
+"""The clips that come with avser, to try it on: a public-domain portrait that moves, with synthetic voices."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ from pathlib import Path
 from avser.errors import AvserError
 from avser.files import replacing
 
+CLIPS = {"sample": "one person who speaks, 5.7 s", "conversation": "two people, one after the other, 7.4 s"}
+"""Their names and what they show."""
 
-def sample_clip() -> Path:
-    """The sample clip, 5.7 s: inside the installed package, or among the tests of a checkout.
+
+def sample_clip(name: str = "sample") -> Path:
+    """One of the clips of `CLIPS`: inside the installed package, or among the tests of a checkout.
 
     Raises:
-        AvserError: it is in neither place.
+        AvserError: there is no clip of that name, or it is in neither place.
     """
+    if name not in CLIPS:
+        raise AvserError(f"{name}: no sample clip; there are {' and '.join(CLIPS)}")
     package = Path(str(resources.files("avser")))
-    places = (package / "sample.mp4", package.parent / "tests" / "data" / "sample.mp4")
+    places = (package / f"{name}.mp4", package.parent / "tests" / "data" / f"{name}.mp4")
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise AvserError(f"{places[0]}: the sample clip is not there; install avser again")
     return found
 
 
-def copy_sample(path: Path) -> Path:
-    """Write the sample clip to a file, which appears under its name only when it is complete.
+def copy_sample(path: Path, name: str = "sample") -> Path:
+    """Write a sample clip to a file, which appears under its name only when it is complete.
 
     Raises:
-        AvserError: the file cannot be written, or there is no sample clip.
+        AvserError: the file cannot be written, or there is no such clip.
     """
-    source = sample_clip()
+    source = sample_clip(name)
     try:
         if path.exists() and path.samefile(source):
             return path

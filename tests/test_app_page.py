@@ -149,7 +149,7 @@ def test_upload_watch_change_and_download(page, server, tmp_path):
 def test_two_models_and_a_narrow_screen(page, tmp_path):
     page.set_viewport_size({"width": 360, "height": 740})
     page.select_option("#beside", "audio-ravdess8")
-    page.click("#example")
+    page.click("#sample")
     page.wait_for_selector("#result:not([hidden])")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     now = "\n".join(cards(page, "now"))
@@ -205,6 +205,22 @@ def test_recording_from_the_camera(page):
     until(page, "Number.isFinite(media.duration) && media.duration > 1")
 
 
+def test_two_people(page):
+    page.click("#conversation")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#name") == "conversation.mp4"
+    first, second = cards(page, "now")  # at its start the first one speaks
+    assert "Person 1" in first
+    assert "voice" in first
+    assert "Person 2" in second
+    assert "voice" not in second
+    page.focus("#timeline")
+    page.keyboard.press("End")
+    first, second = cards(page, "now")
+    assert "voice" not in first
+    assert "voice" in second
+
+
 def test_every_control_has_a_name_and_is_reached_by_keyboard(page):
     nameless = page.evaluate(
         "[...document.querySelectorAll('button, input, select, progress, [role=slider], video')].filter((one) => "
@@ -216,7 +232,7 @@ def test_every_control_has_a_name_and_is_reached_by_keyboard(page):
     for _ in range(8):
         page.keyboard.press("Tab")
         order.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-    assert order[:7] == ["A", "file", "record", "example", "model", "beside", "SUMMARY"]
+    assert order[:8] == ["A", "file", "record", "sample", "conversation", "model", "beside", "SUMMARY"]
 
 
 # The browser's arithmetic is the server's

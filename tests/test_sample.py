@@ -12,8 +12,16 @@ import avser
 from avser import sample
 
 
-def test_the_sample_is_found():
+def test_the_samples_are_found():
     assert avser.sample_clip().read_bytes() == SAMPLE.read_bytes()  # an installed avser has one of its own
+    for name in sample.CLIPS:
+        assert avser.sample_clip(name).read_bytes() == SAMPLE.with_stem(name).read_bytes()
+
+
+def test_an_unknown_sample_is_one_clear_error(avser_command, tmp_path):
+    ended = avser_command("sample", "film", "-o", tmp_path / "clip.mp4")
+    assert ended.code == 2
+    assert "film: no sample clip; there are sample and conversation" in ended.complaint
 
 
 def test_a_missing_sample_is_one_clear_error(monkeypatch, tmp_path):
@@ -30,6 +38,16 @@ def test_sample_command(avser_command, tmp_path):
     assert path.read_bytes() == SAMPLE.read_bytes()
 
 
+def test_the_second_sample(avser_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert avser_command("sample", "conversation").out == "written: conversation.mp4\n"
+    result = avser.load_model("av-base").predict(tmp_path / "conversation.mp4")
+    assert len(result.people) == 2
+    speakers = [p.person for p in result.predictions if "audio" in p.modalities and p.person is not None]
+    assert speakers == sorted(speakers)  # one after the other
+    assert set(speakers) == {0, 1}
+
+
 def test_sample_command_where_nothing_can_be_written(avser_command, tmp_path):
     ended = avser_command("sample", "-o", tmp_path)
     assert ended.code == 2
@@ -40,7 +58,7 @@ def test_sample_command_where_nothing_can_be_written(avser_command, tmp_path):
 def test_the_sample_over_itself_stays(tmp_path, monkeypatch):
     path = tmp_path / "sample.mp4"
     path.write_bytes(b"film")
-    monkeypatch.setattr(sample, "sample_clip", lambda: path)
+    monkeypatch.setattr(sample, "sample_clip", lambda name: path)
     assert sample.copy_sample(path) == path
     assert path.read_bytes() == b"film"
 

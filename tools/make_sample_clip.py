@@ -1,10 +1,12 @@
-"""Makes the sample clip `tests/data/sample.mp4`: a public-domain portrait that moves and speaks.
+"""Makes the sample clips in `tests/data`: a public-domain portrait that moves and speaks.
 
 The picture is scikit-image's astronaut (Eileen Collins, NASA, public domain), moved by a slow zoom, a tilt of the
-head and a mouth that opens with the loudness of the voice. The voice is espeak-ng's, which has to be installed to
-rebuild the clip (Debian and Ubuntu: `apt-get install espeak-ng`). The same versions give the same file.
+head and a mouth that opens with the loudness of the voice. `conversation` shows her twice, the second time turned
+round and in other colours; one speaks after the other. The voices are espeak-ng's, which has to be installed to
+rebuild the clips (Debian and Ubuntu: `apt-get install espeak-ng`). The same versions give the same file.
 
-    python tools/make_sample_clip.py --out tests/data/sample.mp4
+    python tools/make_sample_clip.py sample
+    python tools/make_sample_clip.py conversation --out two.mp4
 """
 
 from __future__ import annotations
@@ -25,10 +27,21 @@ import imageio_ffmpeg
 import numpy as np
 from skimage.data import astronaut
 
-SENTENCE = "Good morning. This is a short test of the voice, and of the face."
-VOICE, WORDS_PER_MINUTE = "en-us+f3", 140
+SENTENCES = {
+    "sample": [("en-us+f3", "Good morning. This is a short test of the voice, and of the face.")],
+    "conversation": [
+        ("en-us+f3", "Good morning! How did it go?"),
+        ("en-us+m7", "Oh, it was wonderful, thank you."),
+    ],
+}
+"""What is said in each clip, one after the other: a voice and its sentence."""
+WORDS_PER_MINUTE = 140
 FPS, WIDTH, HEIGHT = 25, 480, 360
-PAUSE = 0.4  # silence before and after the sentence, in s
+PAUSE = 0.4  # silence before and after a sentence, in s
+OTHER_COLOURS = np.array(
+    [0.8, 0.62, 0.55]
+)  # of the second person, as shares of the first one's red, green and blue
+WIDER = 1.5  # how much wider two people open their mouths, so that it is plain who speaks
 
 # Places in the portrait, in its pixels.
 VIEW = (232.0, 132.0, 340.0)  # centre x, y and width of what is shown at first
@@ -38,11 +51,11 @@ LIP_WIDTH, CHIN, GAPE = 17.0, 182.0, 6.0  # half width of the mouth, the chin's 
 INSIDE_OF_MOUTH = np.array([60, 22, 24], np.float32)
 
 
-def speak() -> tuple[np.ndarray, int]:
-    """The sentence as int16 samples (S,) with a pause around it, and their rate in Hz."""
+def speak(voice: str, sentence: str) -> tuple[np.ndarray, int]:
+    """A sentence as int16 samples (S,) with a pause around it, and their rate in Hz."""
     if shutil.which("espeak-ng") is None:
         sys.exit("espeak-ng is missing: install it (Debian and Ubuntu: apt-get install espeak-ng) and try again")
-    command = ["espeak-ng", "-v", VOICE, "-s", str(WORDS_PER_MINUTE), "--stdout", SENTENCE]
+    command = ["espeak-ng", "-v", voice, "-s", str(WORDS_PER_MINUTE), "--stdout", sentence]
     sound = subprocess.run(command, check=True, capture_output=True).stdout
     with wave.open(io.BytesIO(sound)) as file:
         rate = file.getframerate()
@@ -75,6 +88,12 @@ def frames(opening: np.ndarray) -> Iterator[np.ndarray]:
         image = cv2.remap(portrait, np.float32(x), np.float32(y), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         image = image * (1 - gap) + INSIDE_OF_MOUTH * gap
         yield np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def beside(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The middle halves of two pictures (H, W, 3) uint8 side by side, (H, W, 3): the second as another person."""
+    left, right = (picture[:, WIDTH // 4 : WIDTH // 4 + WIDTH // 2] for picture in (first, second[:, ::-1]))
+    return np.hstack([left, np.round(right * OTHER_COLOURS).astype(np.uint8)])
 
 
 def tilt_head(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,14 +142,30 @@ def write(pictures: Iterator[np.ndarray], samples: np.ndarray, rate: int, out: P
             sys.exit(f"ffmpeg could not write {out}: its message is above")
 
 
+def pictures_of(voices: list[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """The pictures of a clip in which one person speaks, or two do, one after the other.
+
+    Args:
+        voices: int16 samples of each, (S,).
+    """
+    if len(voices) == 1:
+        return frames(mouth_opening(voices[0], rate))
+    silences = [np.zeros_like(voice) for voice in voices]
+    spoken = [np.concatenate([voices[0], silences[1]]), np.concatenate([silences[0], voices[1]])]
+    return map(beside, *(frames(WIDER * mouth_opening(samples, rate)) for samples in spoken))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the sample clip from a portrait and a synthetic voice.")
-    parser.add_argument("--out", type=Path, default=Path("tests/data/sample.mp4"), help="where to write it")
-    out = parser.parse_args().out
-    samples, rate = speak()
+    parser = argparse.ArgumentParser(description="Make a sample clip from a portrait and synthetic voices.")
+    parser.add_argument("name", nargs="?", choices=SENTENCES, default="sample")
+    parser.add_argument("--out", type=Path, help="where to write it, instead of tests/data")
+    args = parser.parse_args()
+    out = args.out or Path(f"tests/data/{args.name}.mp4")
+    spoken = [speak(*said) for said in SENTENCES[args.name]]
+    voices, rate = [samples for samples, _ in spoken], spoken[0][1]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write(frames(mouth_opening(samples, rate)), samples, rate, out)
-    print(f"{out}: {len(samples) / rate:.1f} s, {out.stat().st_size / 1000:.0f} kB")
+    write(pictures_of(voices, rate), np.concatenate(voices), rate, out)
+    print(f"{out}: {sum(map(len, voices)) / rate:.1f} s, {out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from avser.app.jobs import Desk, Job
 from avser.app.settings import Settings
 from avser.app.view import view
 from avser.options import Options
-from avser.sample import sample_clip
+from avser.sample import CLIPS, sample_clip
 from avser.writers import WRITERS
 
 ABOUT = """Expressed emotions in a video or sound file: from the voice, the face, and both fused.
@@ -220,9 +220,11 @@ def _add_page(app: FastAPI) -> None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return FileResponse(ASSETS[name], media_type=TYPES[ASSETS[name].suffix])
 
-    @app.get("/examples/sample.mp4", include_in_schema=False)
-    def example() -> Response:
-        return FileResponse(sample_clip(), media_type="video/mp4")
+    @app.get("/examples/{name}.mp4", include_in_schema=False)
+    def example(name: str) -> Response:
+        if name not in CLIPS:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return FileResponse(sample_clip(name), media_type="video/mp4")
 
 
 def _checked(models: Mapping[str, Mapping], model: str | None, options: Options) -> str:

@@ -203,9 +203,14 @@ function place() {
   timeline.setAttribute("aria-valuetext", `${clock(time)}: ${said}`);
 }
 
+/** The time, or, where all is over, just before: so that the last windows stay. */
+function moment() {
+  return Math.min(time, data.end - .002);
+}
+
 let shown = "";
 function describe() {
-  const rows = data.lanes.map((lane) => rowAt(lane, time)), key = rows.join();
+  const rows = data.lanes.map((lane) => rowAt(lane, moment())), key = rows.join();
   if (key !== shown) {
     shown = key;
     now.replaceChildren(...data.lanes.flatMap((lane, n) => rows[n] < 0 ? [] : [card(lane, rows[n])]));
@@ -279,7 +284,7 @@ const marked = [...document.querySelectorAll("tr[data-from]")].map(
   (row) => ({ row, from: Number(row.dataset.from), to: Number(row.dataset.to), at: false }));
 function mark() {
   for (const one of marked) {
-    const at = one.from <= time && time < one.to;
+    const at = one.from <= moment() && moment() < one.to;
     if (at !== one.at) { one.at = at; one.row.classList.toggle("at", at); }
   }
 }

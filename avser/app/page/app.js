@@ -107,11 +107,13 @@ find("file").addEventListener("change", (event) => {
   event.target.value = ""; // so that the same file can be chosen again
   if (file) take(file, file.name);
 });
-find("example").addEventListener("click", async () => {
-  const answer = await fetch("examples/sample.mp4").catch(() => null);
-  if (!answer?.ok) { complain("The sample clip cannot be had: is avser app still running?"); return; }
-  take(await answer.blob(), "sample.mp4");
-});
+for (const name of ["sample", "conversation"]) {
+  find(name).addEventListener("click", async () => {
+    const answer = await fetch(`examples/${name}.mp4`).catch(() => null);
+    if (!answer?.ok) { complain("The sample clip cannot be had: is avser app still running?"); return; }
+    take(await answer.blob(), `${name}.mp4`);
+  });
+}
 find("cancel").addEventListener("click", () => {
   going?.abort();
   find("file").focus();
