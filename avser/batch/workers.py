@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
 from typing import Any
 
-from avser.batch import manners
+from avser.batch import affinity, manners
 from avser.batch.sources import Source
 from avser.batch.tasks import Outcome, Task, perform
 from avser.media.paths import show
@@ -36,10 +36,11 @@ _log = logging.getLogger(__name__)
 class Worker:
     """One process, as its owner sees it."""
 
-    def __init__(self, model: str, runtime: str, threads: int) -> None:
+    def __init__(self, model: str, runtime: str, threads: int, share: list[int]) -> None:
         self.task: Task | None = None
         self.ready = False
-        self.process, self.pipe = manners.start(_serve, model, runtime, threads)
+        self.share = share
+        self.process, self.pipe = manners.start(_serve, model, runtime, threads, share)
 
     def give(self, task: Task | None) -> None:
         """Hand over the next task, or None to end. A process that has died will be found dead."""
@@ -87,7 +88,7 @@ class Pool:
             AvserError: no worker can be started.
         """
         self._tasks = iter(tasks)
-        self.workers = [Worker(self.model, self.runtime, self.threads) for _ in range(self.count)]
+        self.workers = [self._new(share) for share in affinity.shares(self.count)]
         while self.workers:
             by_pipe: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers}
             for pipe in connection.wait(list(by_pipe)):
@@ -111,6 +112,9 @@ class Pool:
                     if task is not None:
                         yield task, *said
 
+    def _new(self, share: list[int]) -> Worker:
+        return Worker(self.model, self.runtime, self.threads, share)
+
     def _next(self) -> Task | None:
         return self._again.pop() if self._again else next(self._tasks, None)
 
@@ -119,6 +123,8 @@ class Pool:
         why, task = worker.bury(), worker.task
         self.workers.remove(worker)
         if worker.ready and task is None:  # it was told to end
+            for other in self.workers:  # its cores are free
+                affinity.release(other.process.pid)
             return
         if task is not None:
             self._deaths[task] += 1
@@ -131,13 +137,14 @@ class Pool:
         else:
             self._failed_starts += 1
         if self._failed_starts < FAILED_STARTS:
-            self.workers.append(Worker(self.model, self.runtime, self.threads))
+            self.workers.append(self._new(worker.share))
         elif not self.workers:
             raise AvserError(f"no worker process can be started ({why}); do without --workers")
 
 
-def _serve(pipe: connection.Connection, model: str, runtime: str, threads: int) -> None:
+def _serve(pipe: connection.Connection, model: str, runtime: str, threads: int, share: list[int]) -> None:
     """What a worker does: load the model, then file after file, until it is told to end or its owner is gone."""
+    affinity.keep_to(share)
     tell = manners.settle(pipe)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the owner is gone
         manners.set_threads(threads)
