@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from avser.types import ConfigError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     import onnxruntime
+    from threadpoolctl import ThreadpoolController
 
 THREADS = 0
 """Threads of a network in this process; 0 for as many as there are cores. It holds for what is loaded later."""
@@ -152,6 +154,20 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.NoSuchFile):
         return None
+
+
+@contextlib.contextmanager
+def plain_products() -> Iterator[None]:
+    """In this block NumPy multiplies matrices on one thread: others would spin while they wait for small ones."""
+    with _products().limit(limits=1):
+        yield
+
+
+@functools.cache
+def _products() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def cores() -> int:

@@ -39,7 +39,7 @@ LONG = 600.0
 """Length of the long video unless another is given, s."""
 COLD = 3.0
 """Length of the clip for starts from cold, s."""
-COPIES = 32
+COPIES = 64
 """Files that workers share."""
 SLOW_RUNS = 3
 """Most runs of what is slow or needs no spread: the stages, the workers, an analysis frame by frame."""

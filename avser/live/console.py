@@ -15,6 +15,7 @@ from avser.options import Options
 from avser.palette import colour
 from avser.recognizer import load_model
 from avser.results import Prediction, prediction_values
+from avser.runtime import plain_products
 
 
 @dataclass
@@ -61,7 +62,7 @@ def run(model: str, source: Source, options: Options, as_json: bool = False, run
     live = Live(load_model(model, runtime), source, options)
     tally, interrupted = Tally(), False
     try:
-        with closing(live.run()) as moments:
+        with plain_products(), closing(live.run()) as moments:
             for moment in moments:
                 tally.add(moment)
                 if as_json:
