@@ -80,7 +80,7 @@ class Recognizer:
         """
         return self.run(path, self.check(read_options({"modality": modality, **options})), progress)
 
-    @engines.plain_products()
+    @engines.plain_products
     def run(
         self,
         path: str | Path,

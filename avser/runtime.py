@@ -15,7 +15,8 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -156,11 +157,29 @@ def _open(path: Path) -> onnxruntime.InferenceSession | None:
         return None
 
 
-@contextlib.contextmanager
-def plain_products() -> Iterator[None]:
-    """In this block NumPy multiplies matrices on one thread: others would spin while they wait for small ones."""
-    with _products().limit(limits=1):
-        yield
+class _PlainProducts(contextlib.ContextDecorator):
+    """A block in which NumPy multiplies matrices on one thread: others would spin while they wait for small ones.
+
+    The limit is one of the process: blocks in several threads share it, and the last to end lifts it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._blocks = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._limit = _products().limit(limits=1)
+            self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._limit.restore_original_limits()
+
+
+plain_products = _PlainProducts()
 
 
 @functools.cache

@@ -120,4 +120,4 @@ def test_a_crop_from_a_copy_is_the_crop_of_the_picture(apart):
     picture = cv2.GaussianBlur(cv2.resize(astronaut(), (1280, 1280)), (0, 0), 8)
     face = Face((0.0, 0.0, 1.0, 1.0), 0.9, (500.0, 300.0), (500.0 + apart, 310.0))
     ours, theirs = Pyramid(picture).crop(face, 48), align(picture, face.left_eye, face.right_eye, 48)
-    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 8  # OpenCV 5 rounds otherwise than 4
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= (6 if cv2.__version__ < "5" else 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from conftest import SAMPLE
 
@@ -145,6 +147,22 @@ def test_torch_takes_as_many_threads_as_its_process_may(branches, monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_products_are_plain_until_the_last_block_ends():
+    def threads() -> list[int]:
+        return [
+            library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"
+        ]
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        free = threads()
+        with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+            first.enter_context(runtime.plain_products)
+            second.enter_context(runtime.plain_products)
+            first.close()
+            assert set(threads()) == {1}
+        assert threads() == free
 
 
 def test_a_graph_of_something_else_does_not_count(own):

@@ -156,7 +156,6 @@ from avser import faces
 from avser.faces import networks
 from avser.faces.mouths import MouthMeter
 from avser.faces.pyramid import Pyramid
-from avser.faces.sightings import FINE, INPUT_SIDES
 from skimage.data import astronaut
 networks.brings_networks = lambda: False
 with faces.FaceDetector() as detector, MouthMeter() as meter:

@@ -38,9 +38,7 @@ SENTENCES = {
 WORDS_PER_MINUTE = 140
 FPS, WIDTH, HEIGHT = 25, 480, 360
 PAUSE = 0.4  # silence before and after a sentence, in s
-OTHER_COLOURS = np.array(
-    [0.8, 0.62, 0.55]
-)  # of the second person, as shares of the first one's red, green and blue
+OTHER_COLOURS = np.array([0.8, 0.62, 0.55])  # of the second person, as shares of the first one's RGB
 WIDER = 1.5  # how much wider two people open their mouths, so that it is plain who speaks
 
 # Places in the portrait, in its pixels.

@@ -18,7 +18,6 @@ SHORT_RANGE, FULL_RANGE = 0, 1
 SAME = 0.3
 """Boxes that overlap by more are of one face; it is also where the detectors themselves merge."""
 
-
 INPUT_SIDES = {SHORT_RANGE: 128, FULL_RANGE: 192}
 """Sides of the detectors' inputs, px."""
 FINE = 8

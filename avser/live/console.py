@@ -62,7 +62,7 @@ def run(model: str, source: Source, options: Options, as_json: bool = False, run
     live = Live(load_model(model, runtime), source, options)
     tally, interrupted = Tally(), False
     try:
-        with plain_products(), closing(live.run()) as moments:
+        with plain_products, closing(live.run()) as moments:
             for moment in moments:
                 tally.add(moment)
                 if as_json:

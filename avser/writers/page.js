@@ -283,8 +283,9 @@ function stacked(probs) {
 const marked = [...document.querySelectorAll("tr[data-from]")].map(
   (row) => ({ row, from: Number(row.dataset.from), to: Number(row.dataset.to), at: false }));
 function mark() {
+  const t = moment();
   for (const one of marked) {
-    const at = one.from <= moment() && moment() < one.to;
+    const at = one.from <= t && t < one.to;
     if (at !== one.at) { one.at = at; one.row.classList.toggle("at", at); }
   }
 }
