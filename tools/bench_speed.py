@@ -206,18 +206,18 @@ def workers(path: Path, runs: int, scratch: Path) -> dict[str, dict[str, float]]
         shutil.copyfile(path, copy)
     command = [sys.executable, "-c", "from avser.cli import main; main()", "predict", *map(str, copies), "-q"]
 
-    cores = affinity.shares(1)[0]  # none where the system cannot tell
+    free = affinity.shares(1)[0]  # none where the system cannot tell
 
     def rate(count: int, held: int) -> float:
         """Files a minute of so many workers, all held on so many cores."""
-        affinity.keep_to(cores[:held])  # processes that are started inherit it
+        affinity.keep_to(free[:held])  # processes that are started inherit it
         try:
             wall = timed(lambda: subprocess.run([*command, "--workers", str(count)], check=True))["wall"]
         finally:
-            affinity.keep_to(cores)
+            affinity.keep_to(free)
         return 60 * COPIES / wall
 
-    ways = {"one": (1, 2), "two": (2, 2)} | ({"one on one core": (1, 1)} if cores else {})
+    ways = {"one": (1, 2), "two": (2, 2)} | ({"one on one core": (1, 1)} if free else {})
     taken = [{name: rate(*way) for name, way in ways.items()} for _ in range(runs)]
     found = {name: _spread([rates[name] for rates in taken]) for name in ways}
     gains = {f"two / {n}": _spread([rates["two"] / rates[n] for rates in taken]) for n in ways if n != "two"}
