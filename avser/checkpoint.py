@@ -164,6 +164,13 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
         safetensors.torch.save_file(tensors, temporary, metadata={"avser": json.dumps(header)})
 
 
+def save_header(path: Path, header: dict) -> None:
+    """Give a model file another header, as `read_header` tells it; its weights stay as they are."""
+    import safetensors.torch
+
+    _write(path, safetensors.torch.load_file(path), header)
+
+
 def weight_folders() -> list[Path]:
     """Where models are found by name: inside the installed package, or beside it in a checkout."""
     package = Path(str(resources.files("avser")))

@@ -121,6 +121,16 @@ def test_saving_over_a_model_replaces_it(model):
     assert list(model.parent.iterdir()) == [model]
 
 
+def test_another_header_leaves_the_weights_as_they_are(model):
+    before, header = safetensors.torch.load_file(model), read_header(model)
+    checkpoint.save_header(model, {**header, "version": "9.9"})
+    assert read_header(model) == {**header, "version": "9.9"}
+    after = safetensors.torch.load_file(model)
+    assert {k: (v.dtype, v.tolist()) for k, v in before.items()} == {
+        k: (v.dtype, v.tolist()) for k, v in after.items()
+    }
+
+
 def test_the_header_alone_can_be_read(model):
     assert read_header(model)["metrics"] == {"uar": 0.5}
 

@@ -83,9 +83,12 @@ avser train configs/audio_base.yaml labels=ravdess8 name=audio_base8 --data-root
 avser train configs/face_fer2013.yaml --data-root DATA       # face
 avser train configs/face_fer2013_tune.yaml --data-root DATA  # face, second round
 avser train configs/audio_ravdess8.yaml --data-root DATA     # the figures of the voice over all actors
-avser train configs/audio_ravdess8.yaml protocol=luna5 name=audio_luna5 --data-root DATA
+for protocol in luna5 loso random; do
+    avser train configs/audio_ravdess8.yaml protocol=$protocol name=audio_$protocol --data-root DATA
+done
 python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \\
-    --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DATA"""
+    --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 \\
+    --crossed runs/audio_loso --crossed runs/audio_random --data-root DATA"""
 
 VOICE_CARD = """# {name} {version}
 

@@ -5,7 +5,8 @@
 
 `av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
 the voice over all actors under a protocol. Beside each model lie the graphs of its branches for ONNX Runtime;
-`python tools/release_weights.py --graphs` makes only those anew.
+`python tools/release_weights.py --graphs` makes only those anew. Without trained branches, `--crossed` adds its
+figures to the models that are there, whose others are computed again from `weights/results/`.
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
 it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
@@ -15,20 +16,16 @@ others, part of them neutral, as a face is between its expressions.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 from model_card import write_card, write_voice_card
+from model_figures import Measured, figures, measure, measure_crossed, measured_before, show
 
-from avser import __version__, checkpoint, datasets, runtime
+from avser import __version__, checkpoint, runtime
 from avser.benchmark import evaluation
-from avser.config import load_config
-from avser.datasets import fer2013
 from avser.labels import LABEL_SETS, place
 from avser.logits import read_logits, write_logits
-from avser.members import members
-from avser.metrics import Report
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.models.pooling import expressive_of, pool_frames
 from avser.onnx import export
@@ -40,9 +37,6 @@ FRAMES = 20
 NAME, VOICE = "av-base", "audio-ravdess8"
 HELD_OUT = {"ravdess": {"subject": ["01"]}, "fer2013": {"split": ["test"]}}
 LICENCE = "CC BY-NC-SA 4.0 (from RAVDESS)"
-
-Measured = dict[str, tuple[str, str, Report]]
-"""By what was measured: protocol, file of logits, report."""
 
 
 def validation(run: Path, branch: checkpoint.Branch) -> tuple[np.ndarray, np.ndarray]:
@@ -102,75 +96,6 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
         print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {rule.shares[name]:.3f}")
     print(f"sharpness {rule.sharpness:.2f}")
     return rule
-
-
-def measure(model: Recognizer, data_root: Path, results: Path) -> Measured:
-    """Measure on what was held out; the logits of each clip go to CSV files."""
-    measured = {}
-    for modality in ("fused", "audio", "face"):
-        done = evaluation.evaluate(model, "ravdess", data_root / "av/ravdess", {"modality": ["av"]}, modality)
-        write_logits(results / f"actor01_{modality}.csv", done.table)
-        protocol = "actor never trained on, whole clip, 7 classes, `avser predict`"
-        measured[f"{modality}, RAVDESS Actor 01"] = (protocol, f"actor01_{modality}.csv", done.report())
-    done = evaluation.evaluate(face_alone(model), "fer2013", data_root / "face/fer2013")
-    write_logits(results / "fer2013_private.csv", done.table)
-    protocol = "official split, FER2013 labels, 7 classes"
-    measured["face, FER2013 private test"] = (protocol, "fer2013_private.csv", done.report())
-    return measured | other_views(done, data_root / "face/fer2013", results)
-
-
-def face_alone(model: Recognizer) -> Recognizer:
-    """The face branch by itself, with the habits of its corpus, which fusion takes out of it."""
-    whole = model.checkpoint
-    branches = {"face": whole.branches["face"]}
-    meta = {**whole.meta, "kind": "face"}
-    return Recognizer(dataclasses.replace(whole, meta=meta, branches=branches, fusion=None))
-
-
-def other_views(done: evaluation.Evaluation, root: Path, results: Path) -> Measured:
-    """The same predictions without pictures that recur in other parts of FER2013, and by the majority of FER+."""
-    by_name = {clip.name: clip for clip in done.clips}
-    votes = [fer2013.majority(by_name[name]) for name in done.table.clips]
-    chosen = [row for row, label in enumerate(votes) if label in LABELS]
-    table = dataclasses.replace(done.table.rows(chosen), labels=[votes[row] for row in chosen])
-    elsewhere = {clip.path.read_bytes() for clip in datasets.scan("fer2013", root) if clip.info["split"] != "test"}
-    new = [row for row, name in enumerate(done.table.clips) if by_name[name].path.read_bytes() not in elsewhere]
-    views = {
-        "face, FER2013 private test, FER+": (
-            "majority of the votes of FER+, contempt left out",
-            "ferplus_private.csv",
-            table,
-        ),
-        "face, FER2013 private test, new pictures": (
-            "FER2013 labels, without pictures that other parts hold as well",
-            "fer2013_private_new.csv",
-            done.table.rows(new),
-        ),
-    }
-    for _, file, view in views.values():
-        write_logits(results / file, view)
-    return {what: (protocol, file, view.report()) for what, (protocol, file, view) in views.items()}
-
-
-def measure_crossed(run: Path, results: Path) -> Measured:
-    """The voice alone over all actors, from the held-out logits of a run, and under actor6 each of its members."""
-    config = load_config(run / "config.json")
-    name = f"ravdess_audio_{config.protocol}"
-    files = {f"audio, RAVDESS, {config.protocol}": ("logits.csv", f"{name}.csv")}
-    for number, member in enumerate(members(config) if config.ensemble and config.protocol == "actor6" else ()):
-        files[f"audio, member {number + 1}, {member.network.name}"] = (
-            f"member{number}.csv",
-            f"{name}_member{number + 1}.csv",
-        )
-    measured = {}
-    for what, (source, file) in files.items():
-        table = read_logits(run / source)
-        write_logits(results / file, table)
-        genders = ["male" if int(subject) % 2 else "female" for subject in table.subjects]
-        inflated = ", **inflated**: actors are on both sides" if config.protocol == "random" else ""
-        protocol = f"{config.protocol}, validation inside the training part, 8 classes{inflated}"
-        measured[what] = (protocol, file, table.report(genders))
-    return measured
 
 
 def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
@@ -236,17 +161,17 @@ def write_graphs(path: Path) -> None:
         print(f"{graph}: {graph.stat().st_size / 1e6:.1f} MB")
 
 
-def figures(measured: Measured) -> dict[str, dict]:
-    """What was measured, for a model's header."""
-    return {
-        what: {**r.to_dict(), "protocol": protocol, "file": file} for what, (protocol, file, r) in measured.items()
-    }
-
-
-def show(measured: Measured) -> None:
-    """One line for each figure."""
-    for what, (_, _, r) in measured.items():
-        print(f"{what}: UAR {r.uar:.3f}, accuracy {r.accuracy:.3f}, ECE {r.ece:.3f}, {r.n} clips")
+def renew(path: Path, crossed: Measured) -> None:
+    """A model that is there with further figures: the others from its files of logits, the weights as they are."""
+    header = checkpoint.read_header(path)
+    measured = measured_before(header, path.parent / "results") | crossed
+    checkpoint.save_header(path, {**header, "metrics": figures(measured)})
+    size = path.stat().st_size / 1e6
+    fused = header["kind"] == "fused"
+    card = write_card(header, size, PAIRS, measured) if fused else write_voice_card(header, size, measured)
+    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_graphs(path)
+    show(measured)
 
 
 def main() -> None:
@@ -263,12 +188,17 @@ def main() -> None:
         for path in sorted(args.weights.glob(f"*{checkpoint.SUFFIX}")):
             write_graphs(path)
         return
-    if not (args.audio and args.face and args.data_root):
-        parser.error("give --audio, --face and --data-root, or --graphs")
+    trained = args.audio and args.face and args.data_root
+    if not (trained or args.crossed):
+        parser.error("give --audio, --face and --data-root, or --crossed, or --graphs")
 
     crossed: Measured = {}
     for run in args.crossed:
         crossed |= measure_crossed(run, args.weights / "results")
+    if not trained:
+        for name in (NAME, VOICE):
+            renew(args.weights / f"{name}{checkpoint.SUFFIX}", crossed)
+        return
     release_fused(args, crossed)
     if args.voice:
         release_voice(args, crossed)
