@@ -12,7 +12,8 @@ from avser.benchmark import published
 from avser.logits import LogitTable, write_logits
 from avser.types import DataError
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "papers"
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs" / "papers"
 ROW = {
     "system": "a network",
     "paper": "A Paper",
@@ -71,3 +72,11 @@ def test_the_shipped_table(avser_command):
     assert "spectrogram" in avser_command("benchmark", "papers", "--markdown").out
     assert avser_command("benchmark", "papers").code == 0
     assert "'papers' prints the published systems" in avser_command("benchmark", "faces").err
+
+
+def test_the_readme_shows_the_table():
+    told = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    for row in published.read_published():
+        cells = ["–" if value is None else f"{value:.3f}" for value in map(row.value, (row.same, row.disjoint))]
+        figure = "accuracy" if row.measure == "accuracy" else "UAR"
+        assert f"| {row.system}, `{row.config}` | {figure} {row.figure:.3f} | {' | '.join(cells)} |" in told
