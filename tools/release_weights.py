@@ -20,18 +20,17 @@ from pathlib import Path
 
 import numpy as np
 from model_card import write_card, write_voice_card
-from model_figures import Measured, figures, measure, measure_crossed, measured_before, show
+from model_figures import LABELS, Measured, figures, measure, measure_crossed, measured_before, show
 
 from avser import __version__, checkpoint, runtime
 from avser.benchmark import evaluation
-from avser.labels import LABEL_SETS, place
+from avser.labels import place
 from avser.logits import read_logits, write_logits
 from avser.models.fusion import Calibration, Weighted, fit_calibration, fit_weighted
 from avser.models.pooling import expressive_of, pool_frames
 from avser.onnx import export
 from avser.recognizer import Recognizer
 
-LABELS = LABEL_SETS["basic7"]
 PAIRS = 4200
 FRAMES = 20
 NAME, VOICE = "av-base", "audio-ravdess8"
@@ -115,12 +114,7 @@ def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
         "held_out": HELD_OUT,
     }
     checkpoint.save_fused(path, branches, fusion, meta, half=True)
-    measured = measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results") | crossed
-    checkpoint.save_fused(path, branches, fusion, {**meta, "metrics": figures(measured)}, half=True)
-    card = write_card(checkpoint.read_header(path), path.stat().st_size / 1e6, PAIRS, measured)
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
-    write_graphs(path)
-    show(measured)
+    finish(path, measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results") | crossed)
 
 
 def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
@@ -143,13 +137,7 @@ def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
     done = evaluation.evaluate(model, "ravdess", args.data_root / "audio/ravdess", only, "audio")
     write_logits(args.weights / "results" / "actor01_audio8.csv", done.table)
     protocol = "actor never trained on, whole clip, 8 classes, `avser predict`"
-    measured = {"audio, RAVDESS Actor 01": (protocol, "actor01_audio8.csv", done.report())} | crossed
-    meta["metrics"] = figures(measured)
-    checkpoint.save_branch(path, branch.network, branch.config, meta, half=True)
-    card = write_voice_card(checkpoint.read_header(path), path.stat().st_size / 1e6, measured)
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
-    write_graphs(path)
-    show(measured)
+    finish(path, {"audio, RAVDESS Actor 01": (protocol, "actor01_audio8.csv", done.report())} | crossed)
 
 
 def write_graphs(path: Path) -> None:
@@ -161,17 +149,20 @@ def write_graphs(path: Path) -> None:
         print(f"{graph}: {graph.stat().st_size / 1e6:.1f} MB")
 
 
-def renew(path: Path, crossed: Measured) -> None:
-    """A model that is there with further figures: the others from its files of logits, the weights as they are."""
-    header = checkpoint.read_header(path)
-    measured = measured_before(header, path.parent / "results") | crossed
-    checkpoint.save_header(path, {**header, "metrics": figures(measured)})
-    size = path.stat().st_size / 1e6
-    fused = header["kind"] == "fused"
+def finish(path: Path, measured: Measured) -> None:
+    """Give a model's file its figures, and write its card and graphs; the weights stay as they are."""
+    header = {**checkpoint.read_header(path), "metrics": figures(measured)}
+    checkpoint.save_header(path, header)
+    size, fused = path.stat().st_size / 1e6, header["kind"] == "fused"
     card = write_card(header, size, PAIRS, measured) if fused else write_voice_card(header, size, measured)
     path.with_suffix(".md").write_text(card, encoding="utf-8")
     write_graphs(path)
     show(measured)
+
+
+def renew(path: Path, crossed: Measured) -> None:
+    """A model that is there with further figures: the others from its files of logits."""
+    finish(path, measured_before(checkpoint.read_header(path), path.parent / "results") | crossed)
 
 
 def main() -> None:
@@ -188,14 +179,14 @@ def main() -> None:
         for path in sorted(args.weights.glob(f"*{checkpoint.SUFFIX}")):
             write_graphs(path)
         return
-    trained = args.audio and args.face and args.data_root
-    if not (trained or args.crossed):
-        parser.error("give --audio, --face and --data-root, or --crossed, or --graphs")
+    trained = [args.audio, args.face, args.data_root]
+    if not all(trained) and (any(trained) or args.voice or not args.crossed):
+        parser.error("give --audio, --face and --data-root, or --crossed alone, or --graphs")
 
     crossed: Measured = {}
     for run in args.crossed:
         crossed |= measure_crossed(run, args.weights / "results")
-    if not trained:
+    if not all(trained):
         for name in (NAME, VOICE):
             renew(args.weights / f"{name}{checkpoint.SUFFIX}", crossed)
         return
