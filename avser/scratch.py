@@ -1,8 +1,9 @@
-"""Temporary folders that go with the process that made them, however it ends."""
+"""Folders that one process has for itself: temporary ones, which go with it however it ends, and those of runs."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,3 +55,26 @@ def _lock(folder: Path) -> IO | None:
         stack.pop_all()
         return file
     return None
+
+
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[bool]:
+    """Keep a folder that exists for this process, until the end of the context; false if another one has it.
+
+    Where files cannot be locked (Windows, some network drives) every process gets it. Nothing is left behind.
+    """
+    if fcntl is None:
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = True
+        yield free
+    finally:
+        os.close(descriptor)

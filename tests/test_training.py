@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ if importlib.util.find_spec("lightning") is None:
 
 from avser.checkpoint import load, read_header
 from avser.logits import read_logits
+from avser.scratch import reserved
 from avser.training import fitting
 
 NETWORKS = {
@@ -233,6 +235,20 @@ def test_a_real_kill_can_be_resumed(train, config, data, tmp_path):
     done = train_until(train, settings, "--resume")
     first = next(line for line in done.out.splitlines() if "epoch " in line)
     assert 4 <= int(first.split("epoch ")[1].split("/")[0]) <= 300
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files are not locked there")
+def test_two_runs_do_not_share_a_fold(train, config, tmp_path):
+    settings = config(folds=[0], training={"epochs": 1})
+    fold = tmp_path / "runs" / "mini" / "fold0"
+    fold.mkdir(parents=True)
+    with reserved(fold) as free:  # as the other process does
+        assert free
+        refused = train(settings)
+    assert refused.code == 2
+    assert f"{fold}: another process trains there; wait for it" in refused.complaint
+    assert list(fold.iterdir()) == []
+    assert train(settings, "--resume").code == 0
 
 
 def train_until(train, settings: Path, *arguments: str) -> Ended:

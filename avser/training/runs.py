@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from avser import __version__, checkpoint, metrics
+from avser import __version__, checkpoint, metrics, scratch
 from avser.config import Config, load_config
 from avser.labels import label_set
 from avser.logits import LogitTable, read_logits, write_logits
@@ -158,10 +158,21 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
 
     The members of an ensemble are trained one after the other, each in a folder of its own; those that are there
     already are kept.
+
+    Raises:
+        ConfigError: another process trains in the folder.
     """
-    config = devices.settled(config)
-    parts = _load_parts(config, fold, title)
     folder.mkdir(parents=True, exist_ok=True)
+    with scratch.reserved(folder) as free:
+        if not free:
+            raise ConfigError(
+                f"{folder}: another process trains there; wait for it, or give another --output or name="
+            )
+        _train_fold(devices.settled(config), fold, folder, title, fold_name)
+
+
+def _train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: str) -> None:
+    parts = _load_parts(config, fold, title)
     if config.network.name in ESTIMATORS:
         predict = estimators.fit(config, parts["train"])
         for part, file in (("val", "val_logits.csv"), ("test", "logits.csv")):
