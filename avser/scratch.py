@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from avser.types import ConfigError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -58,23 +60,26 @@ def _lock(folder: Path) -> IO | None:
 
 
 @contextlib.contextmanager
-def reserved(folder: Path) -> Iterator[bool]:
-    """Keep a folder that exists for this process, until the end of the context; false if another one has it.
+def reserved(folder: Path) -> Iterator[None]:
+    """Keep a folder that exists for this process, until the end of the context. Nothing is left behind in it.
 
-    Where files cannot be locked (Windows, some network drives) every process gets it. Nothing is left behind.
+    Where files cannot be locked (Windows, some network drives) every process gets it.
+
+    Raises:
+        ConfigError: another process has it.
     """
     if fcntl is None:
-        yield True
+        yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError:
-            free = True
-        yield free
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"{folder}: another process is at work there; wait for it, or name another folder"
+                ) from None
+        yield
     finally:
         os.close(descriptor)

@@ -242,11 +242,10 @@ def test_two_runs_do_not_share_a_fold(train, config, tmp_path):
     settings = config(folds=[0], training={"epochs": 1})
     fold = tmp_path / "runs" / "mini" / "fold0"
     fold.mkdir(parents=True)
-    with reserved(fold) as free:  # as the other process does
-        assert free
+    with reserved(fold):  # as the other process does
         refused = train(settings)
     assert refused.code == 2
-    assert f"{fold}: another process trains there; wait for it" in refused.complaint
+    assert f"{fold}: another process is at work there; wait for it" in refused.complaint
     assert list(fold.iterdir()) == []
     assert train(settings, "--resume").code == 0
 

@@ -163,11 +163,7 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
         ConfigError: another process trains in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with scratch.reserved(folder) as free:
-        if not free:
-            raise ConfigError(
-                f"{folder}: another process trains there; wait for it, or give another --output or name="
-            )
+    with scratch.reserved(folder):
         _train_fold(devices.settled(config), fold, folder, title, fold_name)
 
 
