@@ -100,6 +100,15 @@ def measured_before(header: Mapping, results: Path) -> Measured:
     return measured
 
 
+def crossed_before(header: Mapping, results: Path) -> Measured:
+    """Those of the figures before that are of the voice over all actors."""
+    return {
+        what: said
+        for what, said in measured_before(header, results).items()
+        if what.startswith("audio, ") and "Actor 01" not in what
+    }
+
+
 def genders_of(table: LogitTable) -> list[str]:
     """Gender of each row of RAVDESS, whose men have odd numbers."""
     return ["male" if int(subject) % 2 else "female" for subject in table.subjects]

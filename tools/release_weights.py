@@ -4,9 +4,10 @@
         --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DIR
 
 `av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
-the voice over all actors under a protocol. Beside each model lie the graphs of its branches for ONNX Runtime;
-`python tools/release_weights.py --graphs` makes only those anew. Without trained branches, `--crossed` adds its
-figures to the models that are there, whose others are computed again from `weights/results/`.
+the voice over all actors under a protocol; without any, those figures stay as they were. Beside each model lie the
+graphs of its branches for ONNX Runtime; `python tools/release_weights.py --graphs` makes only those anew. Without
+trained branches, `--crossed` adds its figures to the models that are there, whose others are computed again from
+`weights/results/`.
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
 it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
@@ -20,7 +21,16 @@ from pathlib import Path
 
 import numpy as np
 from model_card import write_card, write_voice_card
-from model_figures import LABELS, Measured, figures, measure, measure_crossed, measured_before, show
+from model_figures import (
+    LABELS,
+    Measured,
+    crossed_before,
+    figures,
+    measure,
+    measure_crossed,
+    measured_before,
+    show,
+)
 
 from avser import __version__, checkpoint, runtime
 from avser.benchmark import evaluation
@@ -113,8 +123,11 @@ def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
         "licence": LICENCE,
         "held_out": HELD_OUT,
     }
+    results = args.weights / "results"
+    if not crossed and path.exists():
+        crossed = crossed_before(checkpoint.read_header(path), results)
     checkpoint.save_fused(path, branches, fusion, meta, half=True)
-    finish(path, measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results") | crossed)
+    finish(path, measure(Recognizer(checkpoint.load(path)), args.data_root, results) | crossed)
 
 
 def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
