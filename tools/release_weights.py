@@ -1,13 +1,13 @@
 """Build the shipped models from trained branches, measure them, and write their results and model cards.
 
-    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \
+    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \
         --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DIR
 
 `av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
 the voice over all actors under a protocol; without any, those figures stay as they were. Beside each model lie the
 graphs of its branches for ONNX Runtime; `python tools/release_weights.py --graphs` makes only those anew. Without
-trained branches, `--crossed` adds its figures to the models that are there, whose others are computed again from
-`weights/results/`.
+`--audio`, av-base keeps its voice and gets another face. Without trained branches, `--crossed` adds its figures to
+the models that are there, whose others are computed again from `weights/results/`.
 
 No corpus holds enough clips with both voice and face to fit the fusion on people who were not trained on, so
 it is fitted on pairs of the same emotion: a validation actor's voice with a window of validation pictures of
@@ -90,29 +90,42 @@ def fit_fusion(runs: dict[str, Path], branches: dict[str, checkpoint.Branch]) ->
     voice, spoken = validation(runs["audio"], branches["audio"])
     clips = np.array([rng.choice(np.flatnonzero(spoken == emotion)) for emotion in emotions])
     faces = face_windows(branches["face"], *validation(runs["face"], branches["face"]), emotions, rng)
-
-    def calibrate(branch: checkpoint.Branch, logits: np.ndarray, targets: np.ndarray) -> Calibration:
-        return fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
-
     calibrations = {
         "audio": calibrate(branches["audio"], voice, spoken),
         "face": calibrate(branches["face"], faces, emotions),
     }
     pairs = {"audio": voice[clips], "face": faces}
     logs = {name: calibrations[name](pairs[name], LABELS) for name in pairs}
-    rule = fit_weighted(LABELS, calibrations, logs, emotions)
-    for name, c in calibrations.items():
-        print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {rule.shares[name]:.3f}")
-    print(f"sharpness {rule.sharpness:.2f}")
-    return rule
+    return fit_weighted(LABELS, calibrations, logs, emotions)
+
+
+def with_another_face(rule: Weighted, run: Path, branch: checkpoint.Branch) -> Weighted:
+    """The rule with the calibration of another face: the voice stays, and so does what either of them counts."""
+    rng = np.random.default_rng(0)
+    emotions = np.arange(PAIRS) % len(LABELS)
+    faces = face_windows(branch, *validation(run, branch), emotions, rng)
+    calibrations = {**rule.calibrations, "face": calibrate(branch, faces, emotions)}
+    return Weighted(LABELS, calibrations, rule.shares, rule.sharpness)
+
+
+def calibrate(branch: checkpoint.Branch, logits: np.ndarray, targets: np.ndarray) -> Calibration:
+    """Temperature and prior of a branch on validation clips (N, C), with their emotions (N,)."""
+    return fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
 
 
 def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
     """av-base: fit the fusion, measure, write weights and card."""
-    runs = {"audio": args.audio, "face": args.face}
-    branches = {name: checkpoint.load(run / "model.safetensors").branches[name] for name, run in runs.items()}
-    fusion = fit_fusion(runs, branches)
     path = args.weights / f"{NAME}{checkpoint.SUFFIX}"
+    runs = {"audio": args.audio, "face": args.face}
+    files = {name: run / "model.safetensors" if run else path for name, run in runs.items()}
+    branches = {name: checkpoint.load(file).branches[name] for name, file in files.items()}
+    if args.audio:
+        fusion = fit_fusion(runs, branches)
+    else:
+        fusion = with_another_face(checkpoint.load(path).fusion, args.face, branches["face"])
+    for name, c in fusion.calibrations.items():
+        print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {fusion.shares[name]:.3f}")
+    print(f"sharpness {fusion.sharpness:.2f}")
     meta = {
         "name": NAME,
         "version": __version__,
@@ -123,11 +136,8 @@ def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
         "licence": LICENCE,
         "held_out": HELD_OUT,
     }
-    results = args.weights / "results"
-    if not crossed and path.exists():
-        crossed = crossed_before(checkpoint.read_header(path), results)
     checkpoint.save_fused(path, branches, fusion, meta, half=True)
-    finish(path, measure(Recognizer(checkpoint.load(path)), args.data_root, results) | crossed)
+    finish(path, measure(Recognizer(checkpoint.load(path)), args.data_root, args.weights / "results") | crossed)
 
 
 def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
@@ -180,7 +190,9 @@ def renew(path: Path, crossed: Measured) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audio", type=Path, help="fold folder of av-base's audio branch")
+    parser.add_argument(
+        "--audio", type=Path, help="fold folder of av-base's audio branch; without it, the one there stays"
+    )
     parser.add_argument("--face", type=Path, help="fold folder of av-base's face branch")
     parser.add_argument("--voice", type=Path, help="fold folder of audio-ravdess8")
     parser.add_argument("--crossed", type=Path, action="append", default=[], help="run folder over all actors")
@@ -192,17 +204,21 @@ def main() -> None:
         for path in sorted(args.weights.glob(f"*{checkpoint.SUFFIX}")):
             write_graphs(path)
         return
-    trained = [args.audio, args.face, args.data_root]
-    if not all(trained) and (any(trained) or args.voice or not args.crossed):
-        parser.error("give --audio, --face and --data-root, or --crossed alone, or --graphs")
+    if bool(args.face) != bool(args.data_root) or not (args.face or args.crossed):
+        parser.error("give --face and --data-root, or --crossed alone, or --graphs")
+    if not args.face and (args.audio or args.voice):
+        parser.error("--audio and --voice go with --face")
 
+    results, shipped = args.weights / "results", args.weights / f"{NAME}{checkpoint.SUFFIX}"
     crossed: Measured = {}
     for run in args.crossed:
-        crossed |= measure_crossed(run, args.weights / "results")
-    if not all(trained):
+        crossed |= measure_crossed(run, results)
+    if not args.face:
         for name in (NAME, VOICE):
             renew(args.weights / f"{name}{checkpoint.SUFFIX}", crossed)
         return
+    if not crossed and shipped.exists():
+        crossed = crossed_before(checkpoint.read_header(shipped), results)
     release_fused(args, crossed)
     if args.voice:
         release_voice(args, crossed)
