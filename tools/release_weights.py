@@ -1,6 +1,6 @@
 """Build the shipped models from trained branches, measure them, and write their results and model cards.
 
-    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013/fold0 \
+    python tools/release_weights.py --audio runs/audio_base/fold0 --face runs/face_fer2013_tune/fold0 \
         --voice runs/audio_base8/fold0 --crossed runs/audio_ravdess8 --crossed runs/audio_luna5 --data-root DIR
 
 `av-base` is the fused model; `audio-ravdess8` the voice alone in RAVDESS's eight emotions. `--crossed` are runs of
