@@ -61,25 +61,27 @@ def _lock(folder: Path) -> IO | None:
 
 @contextlib.contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Keep a folder that exists for this process, until the end of the context. Nothing is left behind in it.
+    """A folder, made if need be, for this process alone until the end of the context. No file is left in it.
 
     Where files cannot be locked (Windows, some network drives) every process gets it.
 
     Raises:
         ConfigError: another process has it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(
-                    f"{folder}: another process is at work there; wait for it, or name another folder"
-                ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder}: another process is at work there; wait for it, or name another folder"
+            ) from None
+        except OSError:
+            pass  # the drive has no locks
         yield
     finally:
         os.close(descriptor)

@@ -241,7 +241,6 @@ def test_a_real_kill_can_be_resumed(train, config, data, tmp_path):
 def test_two_runs_do_not_share_a_fold(train, config, tmp_path):
     settings = config(folds=[0], training={"epochs": 1})
     fold = tmp_path / "runs" / "mini" / "fold0"
-    fold.mkdir(parents=True)
     with reserved(fold):  # as the other process does
         refused = train(settings)
     assert refused.code == 2

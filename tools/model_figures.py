@@ -102,11 +102,9 @@ def measured_before(header: Mapping, results: Path) -> Measured:
 
 def crossed_before(header: Mapping, results: Path) -> Measured:
     """Those of the figures before that are of the voice over all actors."""
-    return {
-        what: said
-        for what, said in measured_before(header, results).items()
-        if what.startswith("audio, ") and "Actor 01" not in what
-    }
+    every = header["metrics"].items()
+    crossed = {what: said for what, said in every if what.startswith("audio, ") and "Actor 01" not in what}
+    return measured_before({"metrics": crossed}, results)
 
 
 def genders_of(table: LogitTable) -> list[str]:

@@ -113,16 +113,22 @@ def calibrate(branch: checkpoint.Branch, logits: np.ndarray, targets: np.ndarray
     return fit_calibration(branch.labels, branch.meta["log_prior"], LABELS, logits, targets)
 
 
+def trained(run: Path, name: str) -> checkpoint.Branch:
+    """The branch that a fold folder holds."""
+    return checkpoint.load(run / "model.safetensors").branches[name]
+
+
 def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
     """av-base: fit the fusion, measure, write weights and card."""
     path = args.weights / f"{NAME}{checkpoint.SUFFIX}"
-    runs = {"audio": args.audio, "face": args.face}
-    files = {name: run / "model.safetensors" if run else path for name, run in runs.items()}
-    branches = {name: checkpoint.load(file).branches[name] for name, file in files.items()}
+    face = trained(args.face, "face")
     if args.audio:
-        fusion = fit_fusion(runs, branches)
+        branches = {"audio": trained(args.audio, "audio"), "face": face}
+        fusion = fit_fusion({"audio": args.audio, "face": args.face}, branches)
     else:
-        fusion = with_another_face(checkpoint.load(path).fusion, args.face, branches["face"])
+        before = checkpoint.load(path)
+        branches = {**before.branches, "face": face}
+        fusion = with_another_face(before.fusion, args.face, face)
     for name, c in fusion.calibrations.items():
         print(f"{name}: temperature {c.temperature}, prior {c.prior}, weight {fusion.shares[name]:.3f}")
     print(f"sharpness {fusion.sharpness:.2f}")
@@ -142,7 +148,7 @@ def release_fused(args: argparse.Namespace, crossed: Measured) -> None:
 
 def release_voice(args: argparse.Namespace, crossed: Measured) -> None:
     """audio-ravdess8: the voice alone, measured on the actor that was held out."""
-    branch = checkpoint.load(args.voice / "model.safetensors").branches["audio"]
+    branch = trained(args.voice, "audio")
     path = args.weights / f"{VOICE}{checkpoint.SUFFIX}"
     meta = {
         **{key: branch.meta[key] for key in ("labels", "corpora", "temperature", "log_prior")},

@@ -162,7 +162,6 @@ def train_fold(config: Config, fold: Fold, folder: Path, title: str, fold_name: 
     Raises:
         ConfigError: another process trains in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with scratch.reserved(folder):
         _train_fold(devices.settled(config), fold, folder, title, fold_name)
 
